@@ -1,0 +1,49 @@
+"""The channel list: one login a line, ``# comments`` and blank lines allowed. Pure."""
+
+import re
+from dataclasses import dataclass
+
+# Twitch gives out logins of 4 to 25 characters; some of its first days are shorter.
+LOGIN = re.compile(r"[a-z0-9_]{1,25}")
+
+
+@dataclass(frozen=True)
+class ChannelList:
+    """What a channel list says: ``logins`` in order and without repeats, ``warnings`` for the log."""
+
+    logins: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def parse_channel_list(text: str, name: str = "channels.txt") -> ChannelList:
+    """Read the text of a channel list; never raises.
+
+    ``name`` is the file's name for the warnings. A line that is no login is left out with a warning that
+    names its number, and so is ``#login`` with IRC's hash, which counts as commented out.
+    """
+    logins: dict[str, None] = {}
+    warnings: list[str] = []
+    # A byte order mark is what some editors put in front of UTF-8.
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+        entry = line.strip()
+        login, hash_mark, _ = entry.partition("#")
+        if not entry:
+            continue
+        if entry.startswith("#"):
+            if re.fullmatch(r"#[A-Za-z0-9_]{1,25}", entry):
+                warnings.append(
+                    f"{name} line {number}: {entry} counts as commented out; to read the channel write "
+                    f"{entry[1:].lower()}"
+                )
+            continue
+        # A comment may follow a login after a blank; "abc#def" is a slip of the keyboard.
+        if hash_mark and not login[-1].isspace():
+            login = entry
+        login = login.strip().lower()
+        if not LOGIN.fullmatch(login):
+            warnings.append(
+                f"{name} line {number}: {entry[:60]!r} is no channel login (1 to 25 of a-z, 0-9, _), left out"
+            )
+        elif login not in logins:
+            logins[login] = None
+    return ChannelList(tuple(logins), tuple(warnings))

@@ -1,0 +1,47 @@
+"""Every error that this service raises on purpose.
+
+::
+
+    ServiceError                 its text is one line that says what to do
+    ├── SettingsError            give up: a setting must be changed first
+    ├── BrokerSoftwareError      retry: the embedded broker could not be set up
+    ├── AlreadyRunning           give up: another process of this folder holds the place
+    ├── TwitchError              retry with a pause: the connection is of no use
+    │   └── LoginRefused         retry with a pause: Twitch did not take the token
+    ├── KafkaUnavailable         retry with a pause: no broker answers, or it refuses us
+    └── HandoffError             drop the connection: the peer does not speak the protocol
+
+Whoever catches a ServiceError at the edge of a process prints its text and no traceback.
+"""
+
+
+class ServiceError(Exception):
+    """An error that was foreseen; ``str()`` of it is one line for the user."""
+
+
+class SettingsError(ServiceError):
+    """A setting or a file of settings is unusable. Retrying does not help."""
+
+
+class BrokerSoftwareError(ServiceError):
+    """Java or the jars of the embedded broker are missing and could not be fetched. Retry later."""
+
+
+class AlreadyRunning(ServiceError):
+    """Another process already does this job in this folder. Retrying does not help."""
+
+
+class TwitchError(ServiceError):
+    """The connection to Twitch failed or was ended. Retry after a pause."""
+
+
+class LoginRefused(TwitchError):
+    """Twitch refused the login. Retry after a pause, with the token of that moment."""
+
+
+class KafkaUnavailable(ServiceError):
+    """No broker answers, or none lets us in. Retry after a pause."""
+
+
+class HandoffError(ServiceError):
+    """The peer sent something that is not the hand-off protocol. Drop the connection."""
