@@ -169,9 +169,7 @@ SETTINGS = (
         "milliseconds, -1 for ever, or empty",
     ),
     Setting("KAFKA_CLIENT_ID", "twitch-ingestion-service", _text, "a name"),
-    Setting(
-        "KAFKA_COMPRESSION", "none", _choice("none", "gzip", "lz4", "zstd"), "none, gzip, lz4 or zstd"
-    ),
+    Setting("KAFKA_COMPRESSION", "none", _choice("none", "gzip", "lz4", "zstd"), "none, gzip, lz4 or zstd"),
     Setting(
         "KAFKA_SECURITY_PROTOCOL", "PLAINTEXT", _choice(*SECURITY_PROTOCOLS), ", ".join(SECURITY_PROTOCOLS)
     ),
@@ -273,6 +271,12 @@ def load(paths: Paths, environment: Mapping[str, str] | None = None) -> Settings
             "TWITCH_OAUTH_TOKEN is a placeholder, it is ignored: enter a real token or leave it empty"
         )
     return Settings(**values, warnings=tuple(warnings))
+
+
+def secrets_of(settings: Settings) -> tuple[str, ...]:
+    """The values that must never be shown, without empty ones."""
+    values = (getattr(settings, setting.name.lower()) for setting in SETTINGS if setting.secret)
+    return tuple(value for value in values if value)
 
 
 def _check_together(values: Mapping[str, Any]) -> None:

@@ -42,7 +42,7 @@ class Backoff:
     def next_seconds(self) -> float:
         """The length of the next pause in seconds."""
         # 2**30 pauses of the first length are beyond any `longest`; the bound keeps the number small.
-        full = min(self._longest, self._first * 2 ** min(self._step, 30))
+        full = min(self._longest, self._first * float(1 << min(self._step, 30)))
         self._step += 1
         return full * (1.0 - 0.2 * self._random_unit())
 

@@ -1,0 +1,54 @@
+# The commands of the README. PYTHON picks the interpreter that makes the virtual environment.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test check setup setup-dev fetch-kafka clean help
+
+help:
+	@echo "make run     run everything in the foreground, Ctrl-C stops it"
+	@echo "make test    run the whole test suite, real Kafka included"
+	@echo "make check   format, lint, types, tests"
+	@echo "make setup   make the virtual environment only"
+	@echo "make clean   remove the virtual environment and caches, no data"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1); try make PYTHON=python3.12 …" >&2; exit 1; }
+	@echo "making the virtual environment in $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.txt requirements-embedded.txt constraints.txt | $(BIN)/python
+	@echo "installing what the service needs (about 60 MB) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	@echo "installing what the tests need …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+setup: $(VENV)/.installed
+
+setup-dev: $(VENV)/.installed-dev
+
+fetch-kafka: setup
+	@$(BIN)/python -m workers.kafka_jars
+
+run: fetch-kafka
+	@exec $(BIN)/python -m commands.run
+
+test: setup-dev
+	@$(BIN)/python -m workers.kafka_jars
+	@$(BIN)/python -m pytest
+
+check: setup-dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@MYPYPATH=. $(BIN)/mypy supervisor/channel_sync.py
+	@$(MAKE) --no-print-directory test
+
+clean:
+	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

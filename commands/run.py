@@ -1,0 +1,106 @@
+"""``make run``: everything in the foreground, with the logs of all workers; Ctrl-C stops it in order."""
+
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from shared.paths import Paths
+from shared.stopping import Stop, end_with_parent
+
+LOOK_SECONDS = 0.25
+_CHUNK_BYTES = 256 * 1024
+
+
+class LogFollower:
+    """Prints what is added to the log files of a folder, as ``tail -F`` does."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._at = {path: path.stat().st_size for path in folder.glob("*.log")}
+        self._inodes = {path: path.stat().st_ino for path in self._at}
+
+    def print_new(self) -> None:
+        """Print the whole lines that have come since the last call."""
+        for path in sorted(self._folder.glob("*.log")):
+            try:
+                found = path.stat()
+                at = self._at.get(path, 0)
+                if found.st_ino != self._inodes.get(path, found.st_ino) or found.st_size < at:
+                    # Rotated: the rest of the old file is in the first backup.
+                    self._print(path.with_name(path.name + ".1"), at)
+                    at = 0
+                self._inodes[path] = found.st_ino
+                self._at[path] = self._print(path, at) if found.st_size > at else at
+            except OSError:
+                continue
+
+    def _print(self, path: Path, at: int) -> int:
+        if not path.exists():
+            return 0
+        with path.open("rb") as file:
+            file.seek(at)
+            while lines := file.read(_CHUNK_BYTES):
+                whole = lines[: lines.rfind(b"\n") + 1]
+                if not whole:
+                    break
+                sys.stdout.write(whole.decode("utf-8", "replace"))
+                at += len(whole)
+                file.seek(at)
+        sys.stdout.flush()
+        return at
+
+
+def main() -> int:
+    """Run supervisord until it ends or a signal asks to stop; its exit code, 0 after an ordered stop."""
+    paths = Paths.of_project()
+    paths.prepare()
+    channels = paths.root / "channels.txt"
+    if not channels.exists():
+        shutil.copy(paths.root / "channels.example.txt", channels)
+        print("channels.txt made from channels.example.txt, edit it to choose channels", flush=True)
+    stop = Stop()
+    stop.on_signals()
+    follower = LogFollower(paths.logs)
+    # In a session of its own: the terminal's Ctrl-C shall reach this process only, which passes it on.
+    daemon = subprocess.Popen(
+        [
+            str(Path(sys.executable).with_name("supervisord")),
+            "--nodaemon",
+            "--silent",
+            "--configuration",
+            str(paths.root / "supervisord.conf"),
+        ],
+        cwd=paths.root,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=end_with_parent,
+    )
+    selector = selectors.DefaultSelector()
+    selector.register(stop, selectors.EVENT_READ)
+    while daemon.poll() is None:
+        selector.select(LOOK_SECONDS)
+        follower.print_new()
+        if stop.requested:
+            break
+    if daemon.poll() is None:
+        print("stopping in order …", flush=True)
+        os.kill(daemon.pid, signal.SIGTERM)
+        while True:
+            try:
+                daemon.wait(LOOK_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                follower.print_new()
+    follower.print_new()
+    if not stop.requested:
+        print("supervisord ended by itself, see logs/supervisord.log", file=sys.stderr)
+        return daemon.returncode or 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

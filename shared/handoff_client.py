@@ -1,0 +1,227 @@
+"""The reader's end of the hand-off queue: an outbox that forgets a message only when it is durable.
+
+One thread: every method is called from the reader's loop, and none of them blocks.
+"""
+
+import socket
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable
+from pathlib import Path
+
+from loguru import logger
+
+from shared import handoff
+from shared.chat_message import ChatRecord
+from shared.errors import HandoffError
+from shared.frames import FrameSocket
+from shared.handoff import Ack, Batch, Challenge, Hello, Welcome
+from shared.timing import Backoff
+
+MAX_OUTBOX_BYTES = 32 * 1024 * 1024
+BATCH_BYTES = 256 * 1024
+BATCHES_ON_THEIR_WAY = 4
+# What a record costs besides its value, in memory and on its way.
+_RECORD_OVERHEAD_BYTES = 250
+_LOG_LOSSES_EVERY_SECONDS = 60.0
+
+
+class _Encoded:
+    """A batch, encoded once and kept until it is durable."""
+
+    __slots__ = ("count", "frame", "number")
+
+    def __init__(self, number: int, count: int, frame: bytes) -> None:
+        self.number = number
+        self.count = count
+        self.frame = frame
+
+
+class HandoffClient:
+    """Hands records to the producer and keeps them until they are acknowledged.
+
+    ``program`` is this reader's name. ``clock`` gives monotonic seconds. What is in the outbox survives the
+    producer's death, not the reader's. When the outbox is full its oldest batch is dropped, counted in
+    ``lost`` per channel, and logged once a minute.
+    """
+
+    def __init__(
+        self,
+        socket_path: Path,
+        key_path: Path,
+        program: str,
+        max_outbox_bytes: int = MAX_OUTBOX_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.lost: Counter[str] = Counter()
+        self.connected = False
+        self._socket_path = socket_path
+        self._key_path = key_path
+        self._program = program
+        self._session = uuid.uuid4().hex
+        self._max_outbox_bytes = max_outbox_bytes
+        self._clock = clock
+        self._peer: FrameSocket | None = None
+        self._backoff = Backoff(first=0.05, longest=1.0)
+        self._connect_at = float("-inf")
+        self._said_away = False
+        self._gathered: list[ChatRecord] = []
+        self._gathered_bytes = 0
+        self._batches: deque[_Encoded] = deque()
+        self._batches_bytes = 0
+        # How many of `_batches`, from the left, this connection has sent or the producer has already.
+        self._on_their_way = 0
+        self._newest_number = 0
+        self._losses_logged_at = float("-inf")
+        self._pending = 0
+
+    @property
+    def pending(self) -> int:
+        """Records that are not durable yet."""
+        return self._pending
+
+    @property
+    def peer(self) -> FrameSocket | None:
+        """What the loop shall watch: for reading always, for writing when it ``wants_to_write``."""
+        return self._peer
+
+    def put(self, record: ChatRecord) -> None:
+        """Take a record over; ``pump`` sends it."""
+        self._gathered.append(record)
+        self._pending += 1
+        self._gathered_bytes += len(record.value) + _RECORD_OVERHEAD_BYTES
+        if self._gathered_bytes >= BATCH_BYTES:
+            self._encode_gathered()
+            self._bound()
+
+    def pump(self) -> float | None:
+        """Connect and send what can be sent now.
+
+        Gives the seconds after which it wants to be called again in any case; None when only the peer can
+        bring it on.
+        """
+        try:
+            if self._peer is None:
+                if self._clock() < self._connect_at:
+                    return self._connect_at - self._clock()
+                self._connect()
+            if self.connected:
+                self._send_batches()
+        except HandoffError as error:
+            self._disconnect(error)
+            return max(0.0, self._connect_at - self._clock())
+        return None
+
+    def on_readable(self) -> None:
+        """Take in what the producer says."""
+        if self._peer is None:
+            return
+        try:
+            for frame in self._peer.receive():
+                self._on_message(handoff.decode_from_producer(frame))
+        except HandoffError as error:
+            self._disconnect(error)
+
+    def on_writable(self) -> None:
+        """Go on with a frame that the producer could not take at once."""
+        if self._peer is None:
+            return
+        try:
+            self._peer.flush()
+        except HandoffError as error:
+            self._disconnect(error)
+
+    def close(self) -> None:
+        """Leave. What is pending is gone with this object; the caller counts and logs it."""
+        if self._peer is not None:
+            self._peer.close()
+            self._peer = None
+        self.connected = False
+
+    def pending_by_channel(self) -> Counter[str]:
+        """How many records of each channel are not durable."""
+        counts = Counter(record.channel for record in self._gathered)
+        for batch in self._batches:
+            counts.update(_channels_of(batch))
+        return counts
+
+    def _connect(self) -> None:
+        peer = socket.socket(socket.AF_UNIX)
+        # Before connect(): with many readers and a stopped producer the queue of the listener may be full.
+        peer.setblocking(False)
+        try:
+            peer.connect(str(self._socket_path))
+        except OSError as error:
+            peer.close()
+            raise HandoffError(f"the producer cannot be reached: {error.strerror}") from None
+        self._peer = FrameSocket(peer)
+
+    def _disconnect(self, error: HandoffError) -> None:
+        if self.connected or not self._said_away:
+            # At a start all workers start together: the producer may need a moment more.
+            logger.log("WARNING" if self.connected else "DEBUG", "hand-off: {}; messages wait here", error)
+            self._said_away = True
+        self.close()
+        self._on_their_way = 0
+        self._connect_at = self._clock() + self._backoff.next_seconds()
+
+    def _on_message(self, message: Challenge | Welcome | Ack) -> None:
+        if isinstance(message, Ack):
+            self._forget_up_to(message.number)
+        elif isinstance(message, Challenge):
+            proof = handoff.prove(handoff.read_key(self._key_path), message.nonce)
+            assert self._peer is not None
+            self._peer.send(handoff.encode(Hello(proof, self._program, self._session)))
+        else:
+            self.connected = True
+            self._said_away = False
+            self._backoff.reset()
+            self._on_their_way = sum(batch.number <= message.taken for batch in self._batches)
+            logger.debug("hand-off: connected to the producer, {} messages pending", self.pending)
+
+    def _encode_gathered(self) -> None:
+        records, self._gathered = self._gathered, []
+        self._gathered_bytes = 0
+        self._newest_number += 1
+        frame = handoff.encode(Batch(self._newest_number, records))
+        self._batches.append(_Encoded(self._newest_number, len(records), frame))
+        self._batches_bytes += len(frame)
+
+    def _send_batches(self) -> None:
+        assert self._peer is not None
+        while self._on_their_way < BATCHES_ON_THEIR_WAY and not self._peer.wants_to_write:
+            if self._on_their_way == len(self._batches):
+                if not self._gathered:
+                    return
+                self._encode_gathered()
+            self._peer.send(self._batches[self._on_their_way].frame)
+            self._on_their_way += 1
+
+    def _forget_up_to(self, number: int) -> None:
+        while self._batches and self._batches[0].number <= number:
+            batch = self._batches.popleft()
+            self._batches_bytes -= len(batch.frame)
+            self._pending -= batch.count
+            self._on_their_way = max(0, self._on_their_way - 1)
+
+    def _bound(self) -> None:
+        while self._batches_bytes > self._max_outbox_bytes and len(self._batches) > self._on_their_way:
+            # What is on its way may be in Kafka already, so the oldest of the others goes.
+            batch = self._batches[self._on_their_way]
+            del self._batches[self._on_their_way]
+            self._batches_bytes -= len(batch.frame)
+            self._pending -= batch.count
+            self.lost.update(_channels_of(batch))
+            if self._clock() - self._losses_logged_at >= _LOG_LOSSES_EVERY_SECONDS:
+                self._losses_logged_at = self._clock()
+                logger.error(
+                    "outbox full: the oldest messages are dropped, {} lost so far; is the producer running?",
+                    self.lost.total(),
+                )
+
+
+def _channels_of(batch: _Encoded) -> Counter[str]:
+    message = handoff.decode_from_reader(batch.frame)
+    assert isinstance(message, Batch)
+    return Counter(record.channel for record in message.records)

@@ -1,0 +1,50 @@
+"""Which messages were already taken in, so that nothing is in the topic twice. Pure but for the clock."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+KEEP_SECONDS = 600.0
+KEEP_AT_LEAST = 100_000
+KEEP_AT_MOST = 1_000_000
+
+
+class SeenIds:
+    """Remembers ids per channel: those of the last ten minutes, and the newest 100,000 in any case.
+
+    At most a million are kept (about 150 MB), whatever the rate. ``clock`` gives monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        keep_seconds: float = KEEP_SECONDS,
+        at_least: int = KEEP_AT_LEAST,
+        at_most: int = KEEP_AT_MOST,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._keep_seconds = keep_seconds
+        self._at_least = at_least
+        self._at_most = at_most
+        self._clock = clock
+        self._seen: OrderedDict[str, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def add(self, channel: str, message_id: str) -> bool:
+        """Remember the id; False when it was known. An empty id is never known."""
+        if not message_id:
+            return True
+        # Twitch gives a message of a shared chat another id in every channel, but only says so for those;
+        # the channel is part of the key so that two channels can never hide each other's messages.
+        key = f"{channel} {message_id}"
+        seen = self._seen
+        if key in seen:
+            return False
+        now = self._clock()
+        seen[key] = now
+        while len(seen) > self._at_least:
+            if len(seen) <= self._at_most and now - next(iter(seen.values())) <= self._keep_seconds:
+                break
+            seen.popitem(last=False)
+        return True

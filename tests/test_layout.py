@@ -1,0 +1,69 @@
+"""The table of who may import what, of ARCHITECTURE.md, checked from the import statements."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted(
+    path
+    for folder in ("shared", "workers", "supervisor", "commands")
+    for path in (ROOT / folder).glob("*.py")
+)
+PURE = {"irc_line", "chat_message", "timing", "errors", "channel_list", "handoff"}
+IMPURE_MODULES = {"socket", "os", "loguru", "irc", "kafka", "selectors", "subprocess", "dotenv"}
+
+
+def imports_of(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{name.name}" for name in node.names}
+    return found
+
+
+def tops_of(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports_of(path)}
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(SOURCES) > 20
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
+    room, name = path.parent.name, path.stem
+    tops = tops_of(path)
+    assert "tests" not in tops
+    assert "irc" not in tops or name == "twitch_connection"
+    assert "kafka" not in tops or name == "kafka_sink"
+    assert "dotenv" not in tops or name == "settings"
+    assert "supervisor" not in tops or room == "supervisor"
+    assert "pickle" not in tops
+    if room == "shared":
+        assert not tops & {"workers", "commands"}
+        if name in PURE:
+            assert not tops & IMPURE_MODULES
+    if room == "supervisor":
+        assert "workers" not in tops
+    if name == "twitch_connection":
+        assert not imports_of(path) & {"shared.handoff", "shared.handoff_client"}
+    if name == "kafka_sink":
+        assert not any(imported.startswith("shared.handoff") for imported in imports_of(path))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_the_environment_is_read_in_one_place(path: Path) -> None:
+    # The broker's environment is made of a short list of names, which is no setting.
+    if path.stem not in ("settings", "embedded_kafka"):
+        text = path.read_text()
+        assert "os.environ" not in text
+        assert "getenv" not in text
+
+
+def test_the_folder_supervisor_is_no_package() -> None:
+    assert not (ROOT / "supervisor" / "__init__.py").exists()

@@ -1,0 +1,361 @@
+"""The supervised program ``reader-<login>``: reads the chat of a set of channels and hands it off.
+
+``python -m workers.reader LOGIN [--copy N]``; N above 1 is a further reader of the same channel.
+"""
+
+import argparse
+import secrets
+import selectors
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from loguru import logger
+
+from shared.chat_message import ChatParser, LineRejected
+from shared.frames import FrameSocket
+from shared.handoff_client import HandoffClient
+from shared.irc_line import IrcLine
+from shared.login_gate import Kind, LoginGate
+from shared.paths import Paths
+from shared.settings import Settings
+from shared.status_file import StatusFile
+from shared.stopping import STOP_SECONDS, Stop
+from shared.timing import Backoff, Deadline
+from shared.token_file import token_of_the_moment
+from shared.waker import Waker
+from shared.worker import run_worker
+from workers.join_schedule import JoinSchedule
+from workers.twitch_connection import TwitchConnection, TwitchListener
+
+# A connection that has held this long was a good one: the next failure is a new story.
+GOOD_SECONDS = 60.0
+# Without a producer at the stop there is nobody to hand off to; the others still have to be stopped.
+STOP_ALONE_SECONDS = 0.5
+_LOG_REJECTED_EVERY_SECONDS = 10.0
+_CHANNEL_NOTICES = frozenset(
+    {"msg_channel_suspended", "msg_banned", "tos_ban", "msg_room_not_found", "msg_channel_blocked"}
+)
+
+
+class Reader(TwitchListener):
+    """Keeps a set of wanted channels joined over one connection, over two while it moves to a new one."""
+
+    def __init__(self, settings: Settings, paths: Paths, program: str, wanted: Iterable[str]) -> None:
+        self._settings = settings
+        self._selector = selectors.DefaultSelector()
+        self._waker = Waker()
+        self._gate = LoginGate(paths.login_gate)
+        self._schedule = JoinSchedule(wanted, lambda: self._reserve("join"))
+        self._wanted = self._schedule.wanted
+        self._handoff = HandoffClient(paths.handoff_socket, paths.handoff_key, program)
+        self._status = StatusFile(paths.status, program)
+        self._parser = ChatParser(own_login=settings.twitch_username)
+        self._current: TwitchConnection | None = None
+        self._successor: TwitchConnection | None = None
+        self._watched: dict[TwitchConnection, int] = {}
+        self._watched_handoff: tuple[FrameSocket, int, int] | None = None
+        self._backoff = Backoff(first=1.0, longest=60.0)
+        self._connect_at: float | None = 0.0
+        self._place_at: float | None = None
+        self._online_since: float | None = None
+        self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._rejected: Counter[str] = Counter()
+        self._rejected_logged_at = float("-inf")
+        self._rejected_unlogged = 0
+        self._was_online = False
+        self._said_anonymous = False
+
+    def run(self, stop: Stop) -> None:
+        """Read until ``stop`` is requested, then hand off what was read."""
+        self._selector.register(stop, selectors.EVENT_READ)
+        self._selector.register(self._waker, selectors.EVENT_READ)
+        logger.info("starting, Twitch is {}", self._settings.twitch_irc_url)
+        try:
+            while not stop.requested:
+                self._round()
+            self._finish(stop)
+        finally:
+            self._handoff.close()
+            self._status.remove()
+
+    def _round(self) -> None:
+        waits = [self._status.update(self._report), self._go_on(), self._handoff.pump()]
+        if any(connection.has_undelivered for connection in self._connections()):
+            waits.append(0.0)
+        self._watch()
+        events = self._selector.select(min(wait for wait in waits if wait is not None))
+        self._dispatch(events)
+
+    def _dispatch(self, events: list[tuple[selectors.SelectorKey, int]]) -> None:
+        for key, mask in events:
+            if key.fileobj is self._waker:
+                self._waker.clear()
+                for connection in self._connections():
+                    connection.on_wake()
+            elif isinstance(key.data, TwitchConnection):
+                key.data.on_readable()
+            elif key.data is self._handoff:
+                if mask & selectors.EVENT_WRITE:
+                    self._handoff.on_writable()
+                if mask & selectors.EVENT_READ:
+                    self._handoff.on_readable()
+        for connection in self._connections():
+            if connection.has_undelivered:
+                connection.on_readable()
+
+    def _connections(self) -> list[TwitchConnection]:
+        return [one for one in (self._current, self._successor) if one is not None]
+
+    def _watch(self) -> None:
+        """Make the selector watch just the sockets that there are."""
+        wanted = {one: one.socket.fileno() for one in self._connections() if one.socket is not None}
+        for connection, descriptor in list(self._watched.items()):
+            if wanted.get(connection) != descriptor:
+                self._selector.unregister(descriptor)
+                del self._watched[connection]
+        for connection, descriptor in wanted.items():
+            if connection not in self._watched:
+                self._selector.register(descriptor, selectors.EVENT_READ, connection)
+                self._watched[connection] = descriptor
+        self._watch_handoff()
+
+    def _watch_handoff(self) -> None:
+        peer = self._handoff.peer
+        events = selectors.EVENT_READ
+        if peer is not None and peer.wants_to_write:
+            events |= selectors.EVENT_WRITE
+        watch = None if peer is None else (peer, peer.fileno(), events)
+        if watch == self._watched_handoff:
+            return
+        if self._watched_handoff is not None:
+            self._selector.unregister(self._watched_handoff[1])
+        if watch is not None:
+            self._selector.register(watch[1], events, self._handoff)
+        self._watched_handoff = watch
+
+    def _go_on(self) -> float:
+        """Connect, join and check what is due; give the seconds until the next call."""
+        now = time.monotonic()
+        waits = [60.0]
+        if self._connect_at is not None:
+            if now >= self._connect_at:
+                self._connect()
+            else:
+                waits.append(self._connect_at - now)
+        waits += [connection.tick() for connection in self._connections()]
+        joining = self._successor or self._current
+        if joining is not None and joining.online:
+            channels, wait = self._schedule.due(joining.channels, now)
+            for channel in channels:
+                joining.join(channel)
+            waits.append(wait)
+        if self._online_since is not None and now - self._online_since >= GOOD_SECONDS:
+            self._online_since = None
+            self._backoff.reset()
+        return max(0.0, min(waits))
+
+    def _connect(self) -> None:
+        """Take a place at the gate, then log in when it is our turn."""
+        now = time.monotonic()
+        if self._place_at is None:
+            self._place_at = self._reserve("login")
+            if self._place_at > now + 1.0:
+                logger.info("waiting {:.0f} s: Twitch allows 20 logins in 10 s", self._place_at - now)
+        if now < self._place_at:
+            self._connect_at = self._place_at
+            return
+        self._place_at = None
+        self._connect_at = None
+        nick, password = self._login()
+        logger.info("connecting to {} as {}", self._settings.twitch_irc_url, nick)
+        connection = TwitchConnection(self._settings.twitch_irc_url, nick, password, self, self._waker.wake)
+        if self._current is None:
+            self._current = connection
+        else:
+            self._successor = connection
+        connection.start()
+
+    def _login(self) -> tuple[str, str | None]:
+        settings = self._settings
+        moment = token_of_the_moment(settings.twitch_oauth_token, settings.twitch_token_file)
+        if moment.warning:
+            logger.warning("{}; reading anonymously", moment.warning)
+        if moment.token is None:
+            if not self._said_anonymous and not moment.warning:
+                self._said_anonymous = True
+                logger.info("no token, reading anonymously")
+            return f"justinfan{secrets.randbelow(900_000) + 100_000}", None
+        # Twitch goes by the token; the name only has to be one.
+        return settings.twitch_username or "twitchingest", moment.token.password
+
+    def _reserve(self, kind: Kind) -> float:
+        try:
+            return self._gate.reserve(kind)
+        except OSError as error:
+            # On a full disk chat must go on; a second's pause keeps most of the gate's purpose.
+            logger.warning("the login gate cannot be used: {}; is the disk full?", error.strerror)
+            return time.monotonic() + 1.0
+
+    def on_online(self, connection: TwitchConnection, login: str) -> None:
+        """Learn our own name, join anew."""
+        self._online_since = time.monotonic()
+        if not login.startswith("justinfan"):
+            self._parser.own_login = self._settings.twitch_username or login
+        if self._was_online:
+            self._counts_all("reconnects")
+        self._was_online = True
+        self._schedule.new_connection()
+        logger.info("connected as {}", login)
+
+    def on_chat(self, line: IrcLine, received_ms: int) -> None:
+        """Put a message into the outbox."""
+        try:
+            record = self._parser.read(line, received_ms)
+        except LineRejected as error:
+            self.on_rejected(repr(line).encode(), error.reason)
+            return
+        if record is not None:
+            counts = self._counts[record.channel]
+            counts["received"] += 1
+            counts["last_ms"] = received_ms
+            self._handoff.put(record)
+
+    def on_rejected(self, raw: bytes, reason: str, count: int = 1) -> None:
+        """Count, and log shortened once in a while."""
+        self._rejected[reason] += count
+        self._rejected_unlogged += count
+        now = time.monotonic()
+        # A flood of such lines must not become a flood of log lines.
+        if now - self._rejected_logged_at >= _LOG_REJECTED_EVERY_SECONDS:
+            logger.warning(
+                "{} lines could not be read ({}), like {!r}", self._rejected_unlogged, reason, raw[:120]
+            )
+            self._rejected_logged_at = now
+            self._rejected_unlogged = 0
+
+    def on_joined(self, connection: TwitchConnection, channel: str) -> None:
+        """Leave the old connection once the new one is where it was."""
+        if channel not in self._wanted:
+            return
+        self._schedule.joined(channel)
+        logger.info("joined #{}, ready", channel)
+        if connection is self._successor and self._wanted <= connection.channels | self._unjoined():
+            old, self._current, self._successor = self._current, connection, None
+            if old is not None:
+                old.close("replaced by the new connection")
+
+    def _unjoined(self) -> frozenset[str]:
+        """Wanted channels that the old connection is not in either."""
+        return self._wanted - (self._current.channels if self._current is not None else set())
+
+    def on_left(self, connection: TwitchConnection, channel: str) -> None:
+        """Ask to be let in again, after a pause."""
+        if channel in self._wanted and connection is (self._successor or self._current):
+            reason = "Twitch put us out, is the account banned there?"
+            self._schedule.failed(channel, reason, time.monotonic())
+
+    def on_notice(self, connection: TwitchConnection, channel: str, notice_id: str, text: str) -> None:
+        """Some notices mean that a channel is closed to us."""
+        if channel in self._wanted and notice_id in _CHANNEL_NOTICES:
+            connection.channels.discard(channel)
+            self._schedule.failed(channel, text, time.monotonic())
+        elif not channel:
+            logger.info("Twitch says: {}", text)
+
+    def on_reconnect(self, connection: TwitchConnection) -> None:
+        """Make the new connection before Twitch ends this one."""
+        if connection is self._current and self._successor is None and self._connect_at is None:
+            logger.info("Twitch asks to reconnect; the new connection is made before this one is left")
+            self._connect_at = time.monotonic()
+
+    def on_closed(self, connection: TwitchConnection, reason: str, refused: bool) -> None:
+        """Try again after a growing pause, with the token of that moment."""
+        if connection is self._successor:
+            self._successor = None
+        elif connection is not self._current:
+            return
+        else:
+            self._current, self._successor = self._successor, None
+            self._online_since = None
+            if self._current is not None or self._connect_at is not None:
+                # Announced by RECONNECT: the new connection is on its way already.
+                logger.info("disconnected: {}", reason)
+                return
+        pause = self._backoff.next_seconds()
+        self._connect_at = time.monotonic() + pause
+        if refused:
+            logger.error(
+                "Twitch refuses the login: {}; renew the token (TWITCH_OAUTH_TOKEN or the token file) and "
+                "check TWITCH_USERNAME; next attempt in {:.0f} s",
+                reason,
+                pause,
+            )
+        else:
+            logger.warning("disconnected: {}; next attempt in {:.0f} s", reason, pause)
+
+    def _counts_all(self, name: str) -> None:
+        for channel in self._wanted:
+            self._counts[channel][name] += 1
+
+    def _finish(self, stop: Stop) -> None:
+        """Leave Twitch, hand off what was read."""
+        self._selector.unregister(stop)
+        self._connect_at = None
+        for connection in self._connections():
+            connection.on_readable()
+        self._current, self._successor = None, None
+        self._watch()
+        deadline = Deadline(STOP_SECONDS)
+        alone = Deadline(STOP_ALONE_SECONDS)
+        while self._handoff.pending and not deadline.passed():
+            if not self._handoff.connected and alone.passed():
+                break
+            wait = self._handoff.pump()
+            self._watch_handoff()
+            limit = min(0.1, deadline.left_seconds())
+            self._dispatch(self._selector.select(limit if wait is None else min(wait, limit)))
+        if self._handoff.pending:
+            for channel, count in self._handoff.pending_by_channel().items():
+                logger.error(
+                    "{} messages of #{} are lost: the producer did not take them in time", count, channel
+                )
+        else:
+            logger.info("stopped, everything handed off")
+
+    def _report(self) -> dict[str, object]:
+        current = self._current
+        joined = current.channels if current is not None and current.online else set()
+        return {
+            "state": "joined" if self._wanted <= joined else "not joined",
+            "pending": self._handoff.pending,
+            "rejected": dict(self._rejected),
+            "emotes_rejected": self._parser.emotes_rejected,
+            "channels": {
+                channel: {
+                    "joined": channel in joined,
+                    "lost": self._handoff.lost[channel],
+                    **self._counts[channel],
+                }
+                for channel in sorted(self._wanted)
+            },
+        }
+
+
+def program_name(login: str, copy: int = 1) -> str:
+    """Name of the supervised program that reads ``login``; ``copy`` above 1 for a further one."""
+    return f"reader-{login}" if copy == 1 else f"reader-{login}-{copy}"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m workers.reader", description="Read a channel's chat.")
+    parser.add_argument("login", help="the channel's login")
+    parser.add_argument("--copy", type=int, default=1, help="2 for the second reader of the channel")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    arguments = _arguments()
+    channel = arguments.login.lower().lstrip("#")
+    name = program_name(channel, arguments.copy)
+    run_worker(name, lambda settings, paths, stop: Reader(settings, paths, name, [channel]).run(stop))
