@@ -1,4 +1,3 @@
-import os
 import socket
 import stat
 from collections.abc import Iterator
@@ -219,7 +218,7 @@ def test_a_socket_left_by_a_killed_producer_is_taken_over(tmp_path: Path) -> Non
 
 def test_key_and_socket_are_for_their_owner_only(loop: ServerLoop) -> None:
     for name in ("handoff.key", "handoff.sock"):
-        assert stat.S_IMODE(os.stat(loop.folder / name).st_mode) == 0o600
+        assert stat.S_IMODE((loop.folder / name).stat().st_mode) == 0o600
 
 
 @given(st.binary(max_size=300))
