@@ -7,9 +7,9 @@ import trustme
 
 
 def server_context(folder: Path, *names: str) -> tuple[ssl.SSLContext, Path]:
-    """A server's context for ``names`` (none: localhost and 127.0.0.1), and its authority as a PEM file."""
+    """A server's context for ``names`` (none: those of loopback), and its authority as a PEM file."""
     authority = trustme.CA()
-    certificate = authority.issue_cert(*(names or ("localhost", "127.0.0.1")))
+    certificate = authority.issue_cert(*(names or ("localhost", "127.0.0.1", "::1")))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
     pem = folder / "authority.pem"

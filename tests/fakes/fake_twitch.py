@@ -1,112 +1,85 @@
 """A scriptable Twitch chat server on loopback.
 
-It runs in a thread of the test; every method may be called from the test's own thread. As a program of its
-own it invents chat: ``python -m tests.fakes.fake_twitch --port 6667 --per-second 5``.
+It runs in a thread of the test; every method may be called from any other thread. As a program of its own
+it invents chat in every channel that is joined:
+``python -m tests.fakes.fake_twitch --port 6667 --per-second 5``.
 """
 
 import argparse
 import asyncio
+import concurrent.futures
 import contextlib
-import re
+import itertools
+import signal
 import socket
 import ssl
-import struct
 import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
 from tests.fakes.fake_twitch_connection import Connection
+from tests.fakes.fake_twitch_lines import aimed_at, bare, chat_line, login_of
+from tests.fakes.fake_twitch_records import Behaviour, Join, Line, Login, Observed, Pong, Violation
 
-WAIT_SECONDS = 20.0
+__all__ = ["Behaviour", "Connection", "FakeTwitch", "Join", "Line", "Login", "Pong", "Violation", "chat_line"]
+
+BATCH_LINES = 500
+PLAY_SECONDS = 600.0
 _Result = TypeVar("_Result")
-_TARGET = re.compile(rb"( (?:PRIVMSG|CLEARCHAT|USERNOTICE|CLEARMSG|NOTICE|ROOMSTATE) #)\S+")
+_INVENTED = (
+    ("hello chat Kappa", "25:11-15"),
+    ("Kappa Keepo Kappa", "25:0-4,12-16/1902:6-10"),
+    ("\U0001f389\U0001f389 gg Kappa", "25:6-10"),
+    ("no emotes here: just a longer line of text, as people write it", ""),
+    ("\x01ACTION waves Kappa\x01", "25:6-10"),
+)
 
 
-@dataclass(frozen=True)
-class Login:
-    """A NICK that was sent, whether it was taken or not."""
+class FakeTwitch(Observed):
+    """The server; use it as a context manager.
 
-    nick: str
-    password: str | None
-    at: float
+    ``tls`` None is plain TCP; ``port`` 0 is a free one; ``ipv6`` listens on ::1 with the same port too.
+    What it saw (``logins``, ``joins``, ``lines``, ...) and the waiting are those of ``Observed``; what it
+    does otherwise than Twitch is set in ``behaviour``.
+    """
 
-
-@dataclass(frozen=True)
-class Join:
-    """One channel of a JOIN."""
-
-    channel: str
-    at: float
-
-
-@dataclass
-class Behaviour:
-    """What the server does otherwise than Twitch at its best; change it at any time."""
-
-    refuse_logins: int = 0
-    """How many logins to refuse from now on."""
-    refusal: str = "Login authentication failed"
-    valid_tokens: set[str] | None = None
-    """Passwords that are taken; None takes any."""
-    mute_channels: set[str] = field(default_factory=set)
-    """Channels whose JOIN gets no answer."""
-    closed_channels: dict[str, str] = field(default_factory=dict)
-    """Channels whose JOIN gets a NOTICE with this msg-id."""
-    answers_ping: bool = True
-    answers_login: bool = True
-    close_after_login: bool = False
-    close_after_accept: bool = False
-    write_bytes: int | None = None
-    """Size of each write; None writes all at once."""
-
-
-class FakeTwitch:
-    """The server; use it as a context manager. ``tls`` None is plain TCP, ``port`` 0 a free one."""
-
-    def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
-        self.behaviour = Behaviour()
-        self.logins: list[Login] = []
-        self.joins: list[Join] = []
-        self.lines: list[str] = []
-        self.pongs: list[str] = []
+    def __init__(
+        self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0, ipv6: bool = False
+    ) -> None:
+        super().__init__()
         self.sent: Counter[str] = Counter()
-        self.connections: set[Connection] = set()
-        self.accepted = 0
-        self.changed = threading.Condition()
+        """Chat lines per channel that were written to anybody, before doubling and leaving out."""
+        self.unheard: Counter[str] = Counter()
+        """Chat lines per channel that nobody was there to get."""
         self._tls = tls
-        self._host = host
+        self._hosts = (host, "::1") if ipv6 else (host,)
         self._port = port
-        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="fake-twitch", daemon=True)
-        self._server: asyncio.Server | None = None
+        self._started: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
+        self._stopping = asyncio.Event()
+        self._listeners: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._hanging: list[socket.socket] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failures: list[BaseException] = []
 
     def start(self) -> Self:
-        """Listen."""
+        """Listen. OSError when the port is taken."""
         self._thread.start()
-        self._call(self._listen())
+        self._started.result(10)
         return self
 
     def stop(self) -> None:
-        """Close everything and end the thread."""
-
-        async def close() -> None:
-            if self._server is not None:
-                self._server.close()
-            for connection in list(self.connections):
-                connection.abort()
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
-
-        self._call(close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        """Close everything and end the thread; raises what went wrong in the server itself, if anything."""
+        if self._thread.is_alive():
+            self._started.result(10).call_soon_threadsafe(self._stopping.set)
+            self._thread.join(10)
+            assert not self._thread.is_alive(), "the fake Twitch does not end"
+        if self._failures:
+            raise AssertionError("the fake Twitch itself failed") from self._failures.pop()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -122,184 +95,347 @@ class FakeTwitch:
     @property
     def url(self) -> str:
         """As TWITCH_IRC_URL wants it."""
-        return f"{'ircs' if self._tls else 'irc'}://{self._host}:{self._port}"
+        host = f"[{self._hosts[0]}]" if ":" in self._hosts[0] else self._hosts[0]
+        return f"{'ircs' if self._tls else 'irc'}://{host}:{self._port}"
 
     def send(self, channel: str, *lines: str | bytes) -> None:
-        """Send lines to every connection that is in the channel; returns when they are written."""
-        self.play(channel, [line.encode() if isinstance(line, str) else line for line in lines])
+        """Send lines as they are, CR LF appended, to all in the channel; returns when they are written."""
+        self.play(channel, lines, rewrite_channel=False)
 
-    def chat(self, channel: str, text: str, login: str = "ronni", **tags: str) -> str:
-        """Say something in the channel; gives the message's id."""
-        message_id = tags.setdefault("id", str(uuid.uuid4()))
+    def send_raw(self, data: bytes, channel: str | None = None) -> None:
+        """Send bytes as they are to all in the channel; None: to every connection."""
+        self._to_each(lambda connection: connection.write(data), channel)
+
+    def chat(self, channel: str, text: str, login: str = "ronni", **tags: str | int | None) -> str:
+        """Say something in the channel; gives the message's id. ``tags`` as in ``chat_line``."""
+        message_id = str(tags.setdefault("id", str(uuid.uuid4())))
         self.send(channel, chat_line(channel, text, login, **tags))
         return message_id
 
-    def play(self, channel: str, lines: Iterable[bytes], per_second: float | None = None) -> None:
-        """Send many lines, with their target changed to ``channel``; evenly, or as fast as they are read."""
+    def play(
+        self,
+        channel: str,
+        lines: Iterable[bytes | str],
+        per_second: float | None = None,
+        rewrite_channel: bool = True,
+        each_member: bool = True,
+    ) -> None:
+        """Send many lines; returns when they are written.
 
-        async def write() -> None:
-            began = time.monotonic()
-            batch: list[bytes] = []
-            written = 0
-            for line in lines:
-                batch.append(_TARGET.sub(rb"\g<1>" + channel.encode(), line, count=1))
-                if per_second is None:
-                    due = len(batch) >= 500
-                else:
-                    ahead = began + (written + len(batch)) / per_second - time.monotonic()
-                    due = ahead > 0.001
-                    if due:
-                        await asyncio.sleep(ahead)
-                if due:
-                    written += len(batch)
-                    await self._write(channel, batch)
-                    batch = []
-            await self._write(channel, batch)
+        ``per_second`` None is as fast as they are read, else evenly. ``rewrite_channel`` makes ``channel``
+        the lines' target. ``each_member`` gives every connection in the channel its own copy, as Twitch
+        does; False gives them to the oldest one only.
+        """
+        self._call(self._play(channel, lines, per_second, rewrite_channel, each_member), PLAY_SECONDS)
 
-        self._call(write(), timeout=600)
+    def start_playing(
+        self,
+        channel: str,
+        lines: Iterable[bytes | str],
+        per_second: float | None = None,
+        rewrite_channel: bool = True,
+        each_member: bool = True,
+    ) -> concurrent.futures.Future[None]:
+        """The same as ``play`` in the background; ``.result(timeout)`` waits, ``.cancel()`` ends it."""
+        return self._submit(self._play(channel, lines, per_second, rewrite_channel, each_member))
 
-    def send_raw(self, channel: str, data: bytes) -> None:
-        """Send bytes as they are to every connection that is in the channel."""
+    def start_inventing(self, per_second: float) -> concurrent.futures.Future[None]:
+        """Invent so many messages a second in every channel somebody is in, until cancelled."""
+        return self._submit(self._invent(per_second))
 
-        async def write() -> None:
-            for connection in self._members(channel):
-                await connection.write(data)
+    def refuse_logins(
+        self, times: int = True, text: str = "Login authentication failed", closes: bool = True
+    ) -> None:
+        """Refuse the next logins; True until told otherwise, 0 no more."""
+        self.behaviour.refusal, self.behaviour.refusal_closes = text, closes
+        self.behaviour.refuse_logins = times
 
-        self._call(write())
+    def suspend(self, channel: str, notice: str = "msg_channel_suspended", part: bool = False) -> None:
+        """Close the channel to all, also those who are in it; ``part`` sends them a PART too."""
+        name = login_of(channel)
+        self.behaviour.closed_channels[name] = notice
+        self._to_each(lambda connection: connection.turn_away(name, notice, part=part), name)
 
-    def reconnect(self) -> None:
-        """Announce to every connection that it will be closed."""
-        self._to_all(lambda connection: connection.line("RECONNECT"))
+    def reopen(self, channel: str) -> None:
+        """Let clients join a channel that was suspended or mute."""
+        self.behaviour.closed_channels.pop(login_of(channel), None)
+        self.behaviour.mute_channels.discard(login_of(channel))
 
-    def ping(self, text: str) -> None:
-        """Ask every connection for a PONG."""
-        self._to_all(lambda connection: connection.line(f"PING :{text}"))
+    def ping(self, text: str | None = None) -> str:
+        """Ask every connection for a PONG; gives the text, one of its own when None."""
+        text = text or f"ping-{uuid.uuid4()}"
+        self.pings.add(text)
+        self._to_each(lambda connection: connection.say(f"PING :{text}"))
+        return text
 
-    def close_all(self, reset: bool = False) -> None:
-        """Close every connection, in order or by a TCP reset."""
+    def reconnect(self, close_after: float | None = None, channel: str | None = None) -> None:
+        """Announce to the connections of now that they will be closed; do it after so many seconds."""
+        announced: list[Connection] = []
 
-        def close(connection: Connection) -> None:
-            if reset:
-                raw = connection.socket
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                connection.abort()
-            else:
+        async def announce(connection: Connection) -> None:
+            announced.append(connection)
+            await connection.say(":tmi.twitch.tv RECONNECT")
+
+        async def close_later() -> None:
+            await asyncio.sleep(close_after or 0)
+            for connection in announced:
                 connection.close()
 
-        self._to_all(close)
+        self._to_each(announce, channel)
+        if close_after is not None:
+            self._submit(close_later())
 
-    def freeze(self) -> None:
-        """Leave every connection open and dead: nothing is read or written any more."""
-        self._to_all(lambda connection: connection.freeze())
+    def close_all(self, reset: bool = False) -> None:
+        """Close every connection, in order or by a TCP reset; the frozen and the hanging ones too."""
 
-    def members(self, channel: str) -> int:
-        """Connections that are in the channel."""
-        return len(self._members(channel))
+        async def close() -> None:
+            for connection in tuple(self.connections):
+                connection.reset() if reset else connection.close()
+            self._close_hanging()
 
-    def wait_joined(self, channel: str, count: int = 1, timeout: float = WAIT_SECONDS) -> None:
-        """Wait until so many connections are in the channel."""
-        self.wait_for(lambda: self.members(channel) >= count, f"{count} in #{channel}", timeout)
+        self._call(close())
 
-    def wait_left(self, channel: str, timeout: float = WAIT_SECONDS) -> None:
-        """Wait until nobody is in the channel."""
-        self.wait_for(lambda: self.members(channel) == 0, f"nobody in #{channel}", timeout)
+    def close_members(self, channel: str, reset: bool = False) -> None:
+        """Close the connections in a channel, in order or by a TCP reset."""
 
-    def wait_logins(self, count: int, timeout: float = WAIT_SECONDS) -> None:
-        """Wait until so many logins were tried since the start."""
-        self.wait_for(lambda: len(self.logins) >= count, f"{count} logins", timeout)
+        async def close(connection: Connection) -> None:
+            connection.reset() if reset else connection.close()
 
-    def wait_for(self, condition: Callable[[], bool], what: str, timeout: float = WAIT_SECONDS) -> None:
-        """Wait for something to happen here; AssertionError when it does not."""
+        self._to_each(close, channel)
+
+    def freeze(self, channel: str | None = None) -> None:
+        """Leave connections open and dead: nothing is read or written; None: all those of now."""
+
+        async def freeze(connection: Connection) -> None:
+            connection.freeze()
+
+        self._to_each(freeze, channel)
+
+    def thaw(self) -> None:
+        """Wake the frozen connections; what was sent to them meanwhile stays lost."""
+
+        async def thaw() -> None:
+            for connection in tuple(self.connections):
+                connection.thaw()
+
+        self._call(thaw())
+
+    def drop_every(self, nth: int, connection: int) -> None:
+        """Leave out each n-th chat line on the connection with this number only; 0 none."""
+        found = [one for one in self.history if one.number == connection]
+        assert found, f"no connection {connection}; {self}"
+        found[0].drop_every = nth
+
+    def refuse_connections(self) -> None:
+        """Stop listening: a new connection is refused; those of now go on."""
+        self._call(self._stop_listening())
+
+    def accept_connections(self) -> None:
+        """Listen again, on the same port."""
+        self._call(self._listen())
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except OSError as error:
+            if self._started.done():
+                raise
+            self._started.set_exception(error)
+
+    async def _main(self) -> None:
+        await self._listen()
+        self._started.set_result(asyncio.get_running_loop())
+        await self._stopping.wait()
+        await self._stop_listening()
+        self._close_hanging()
+        for connection in tuple(self.connections):
+            connection.abort()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        # A transport gives its socket back one turn of the loop after it was aborted.
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    async def _listen(self) -> None:
+        if self._listeners:
+            return
+        for attempts_left in reversed(range(10 if self._port == 0 else 1)):
+            try:
+                self._open_listeners()
+            except OSError:  # the port that is free for IPv4 may be taken for IPv6
+                await self._stop_listening()
+                if not attempts_left:
+                    raise
+                self._port = 0
+            else:
+                return
+
+    def _open_listeners(self) -> None:
+        for host in self._hosts:
+            listener = socket.create_server(
+                (host, self._port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
+            )
+            listener.setblocking(False)
+            self._port = listener.getsockname()[1]
+            self._listeners.append(listener)
+            self._accepting.append(self._spawn(self._accept(listener)))
+
+    async def _stop_listening(self) -> None:
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        for listener in self._listeners:
+            listener.close()
+        self._accepting, self._listeners = [], []
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            client, _ = await loop.sock_accept(listener)
+            self._spawn(self._serve(client))
+
+    async def _serve(self, client: socket.socket) -> None:
         with self.changed:
-            assert self.changed.wait_for(condition, timeout), f"not within {timeout} s: {what}"
+            self.accepted += 1
+            number = self.accepted
+            hangs = self.behaviour.take("hang_handshakes")
+            if hangs:
+                self._hanging.append(client)
+            closes = not hangs and self.behaviour.take("close_after_accept")
+            self.changed.notify_all()
+        if closes:
+            client.close()
+        elif not hangs:
+            await self._converse(client, number)
 
-    def _members(self, channel: str) -> list[Connection]:
-        return [one for one in list(self.connections) if channel in one.channels]
+    async def _converse(self, client: socket.socket, number: int) -> None:
+        loop = asyncio.get_running_loop()
+        # asyncio does it only for sockets whose protocol number is set, and these have none: small
+        # writes would wait 40 ms for the client's acknowledgement.
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        reader = asyncio.StreamReader(limit=2**20)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        try:
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol, client, ssl=self._tls, ssl_shutdown_timeout=2.0 if self._tls else None
+            )
+        except OSError:  # a client that does not trust the certificate, or left
+            client.close()
+            return
+        connection = Connection(number, self, reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+        with self.changed:
+            self.connections.add(connection)
+            self.history.append(connection)
+            self.changed.notify_all()
+        try:
+            with contextlib.suppress(OSError):
+                await connection.serve()
+        finally:
+            with self.changed:
+                connection.closed_at = time.monotonic()
+                self.connections.discard(connection)
+                self.changed.notify_all()
+            await connection.finish()
 
-    async def _write(self, channel: str, lines: list[bytes]) -> None:
-        if lines:
-            data = b"\r\n".join(lines) + b"\r\n"
-            for connection in self._members(channel):
-                await connection.write(data)
-            self.sent[channel] += len(lines)
+    async def _play(
+        self,
+        channel: str,
+        lines: Iterable[bytes | str],
+        per_second: float | None,
+        rewrite_channel: bool,
+        each_member: bool,
+    ) -> None:
+        name = login_of(channel)
+        began = time.monotonic()
+        batch: list[bytes] = []
+        for place, line in enumerate(lines):
+            ahead = began + place / per_second - time.monotonic() if per_second else 0.0
+            if len(batch) >= BATCH_LINES or ahead > 0:
+                await self._write(name, batch, each_member)
+                batch = []
+                await asyncio.sleep(max(ahead, 0))
+            raw = bare(line.encode() if isinstance(line, str) else line)
+            batch.append(aimed_at(name, raw) if rewrite_channel else raw)
+        await self._write(name, batch, each_member)
 
-    def _to_all(self, action: Callable[[Connection], object]) -> None:
+    async def _write(self, name: str, lines: list[bytes], each_member: bool = True) -> None:
+        members = self.in_channel(name)
+        if not each_member:
+            members = members[:1]
+        sent_lines = [line for line in lines for _ in range(2)] if self.behaviour.duplicates else lines
+        joined = b"".join(line + b"\r\n" for line in sent_lines)
+        # Together, so that one slow reader does not keep the lines from the others.
+        heard = await asyncio.gather(*(connection.deliver(sent_lines, joined) for connection in members))
+        with self.changed:
+            (self.sent if any(heard) else self.unheard)[name] += len(lines)
+            self.changed.notify_all()
+
+    async def _invent(self, per_second: float) -> None:
+        began = time.monotonic()
+        for number in itertools.count():
+            await asyncio.sleep(max(began + number / per_second - time.monotonic(), 0))
+            text, emotes = _INVENTED[number % len(_INVENTED)]
+            for name in sorted({name for one in tuple(self.connections) for name in one.channels}):
+                login = f"viewer_{number % 97}"
+                await self._write(name, [chat_line(name, text, login, emotes=emotes)])
+
+    def _to_each(
+        self, action: Callable[[Connection], Coroutine[None, None, object]], channel: str | None = None
+    ) -> None:
         async def act() -> None:
-            for connection in list(self.connections):
-                action(connection)
+            everybody = [one for one in tuple(self.connections) if one.live]
+            chosen = everybody if channel is None else self.in_channel(channel)
+            await asyncio.gather(*(action(connection) for connection in chosen))
 
         self._call(act())
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
+    def _close_hanging(self) -> None:
+        for client in self._hanging:
+            client.close()
+        self._hanging.clear()
 
-    def _call(self, what: Coroutine[None, None, _Result], timeout: float = 60.0) -> _Result:
-        return asyncio.run_coroutine_threadsafe(what, self._loop).result(timeout)
+    def _spawn(self, what: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(what)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
 
-    async def _listen(self) -> None:
-        self._server = await asyncio.start_server(
-            self._serve, self._host, self._port, ssl=self._tls, limit=2**20, backlog=1024
-        )
-        self._port = self._server.sockets[0].getsockname()[1]
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        failure = None if task.cancelled() else task.exception()
+        if failure is not None:
+            self._failures.append(failure)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = Connection(self, reader, writer)
-        with self.changed:
-            self.accepted += 1
-            self.connections.add(connection)
-            self.changed.notify_all()
+    def _submit(self, what: Coroutine[None, None, _Result]) -> concurrent.futures.Future[_Result]:
+        if not self._thread.is_alive():
+            what.close()
+            raise AssertionError("the fake Twitch does not run")
+        return asyncio.run_coroutine_threadsafe(what, self._started.result(10))
+
+    def _call(self, what: Coroutine[None, None, _Result], timeout: float = 30.0) -> _Result:
+        future = self._submit(what)
         try:
-            await connection.serve()
-        except (OSError, asyncio.IncompleteReadError, ssl.SSLError):
-            pass
-        finally:
-            with self.changed:
-                self.connections.discard(connection)
-                self.changed.notify_all()
-            writer.close()
-            with contextlib.suppress(OSError, ssl.SSLError):
-                await writer.wait_closed()
-
-
-def chat_line(channel: str, text: str, login: str = "ronni", **tags: str) -> bytes:
-    """A chat line with the tags of today; ``tags`` names others with ``_`` for ``-``, the given ones win."""
-    whole = {
-        "badge-info": "",
-        "badges": "",
-        "color": "#1E90FF",
-        "display-name": login,
-        "emotes": "",
-        "first-msg": "0",
-        "flags": "",
-        "id": str(uuid.uuid4()),
-        "mod": "0",
-        "returning-chatter": "0",
-        "room-id": "71092938",
-        "subscriber": "0",
-        "tmi-sent-ts": str(time.time_ns() // 1_000_000),
-        "turbo": "0",
-        "user-id": "48215771",
-        "user-type": "",
-    } | {name.replace("_", "-"): value for name, value in tags.items()}
-    raw_tags = ";".join(f"{name}={value}" for name, value in whole.items())
-    return f"@{raw_tags} :{login}!{login}@{login}.tmi.twitch.tv PRIVMSG #{channel} :{text}".encode()
+            return future.result(timeout)
+        except concurrent.futures.TimeoutError:
+            future.cancel()
+            raise AssertionError(f"not written within {timeout:g} s: nobody reads; {self}") from None
 
 
 def _main() -> None:
     parser = argparse.ArgumentParser(description="A Twitch chat server on loopback that invents chat.")
-    parser.add_argument("--port", type=int, default=6667)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=6667, help="0 takes a free one")
     parser.add_argument("--per-second", type=float, default=1.0, help="messages per second and channel")
     arguments = parser.parse_args()
-    with FakeTwitch(port=arguments.port) as twitch:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with (
+        FakeTwitch(host=arguments.host, port=arguments.port) as twitch,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
         print(f"fake Twitch on {twitch.url}, Ctrl-C ends it", flush=True)
-        number = 0
-        with contextlib.suppress(KeyboardInterrupt):
-            while True:
-                number += 1
-                for channel in {channel for one in list(twitch.connections) for channel in one.channels}:
-                    twitch.chat(channel, f"message {number} Kappa", emotes="25:8-12")
-                time.sleep(1 / arguments.per_second)
+        twitch.start_inventing(arguments.per_second).result()
 
 
 if __name__ == "__main__":
