@@ -39,7 +39,8 @@ def parse_channel_list(text: str, name: str = "channels.txt") -> ChannelList:
         # A comment may follow a login after a blank; "abc#def" is a slip of the keyboard.
         if hash_mark and not login[-1].isspace():
             login = entry
-        login = login.strip().lower()
+        # Beyond ASCII lower() makes ASCII letters of others, the Kelvin sign's k for one.
+        login = login.strip().lower() if login.isascii() else ""
         if not LOGIN.fullmatch(login):
             warnings.append(
                 f"{name} line {number}: {entry[:60]!r} is no channel login (1 to 25 of a-z, 0-9, _), left out"

@@ -78,7 +78,7 @@ class ChatParser:
         if len(params) < 2:
             raise LineRejected("no_text")
         channel = params[0].lower()
-        if len(channel) < 2 or channel[0] != "#":
+        if not _is_channel(channel):
             raise LineRejected("no_channel")
         channel = channel[1:]
         login = line.login
@@ -115,6 +115,11 @@ class ChatParser:
                     found.append((start, end))
         found.sort()
         return [text[start : end + 1] for start, end in found]
+
+
+def _is_channel(target: str) -> bool:
+    """One channel, not several, with the hash and a name behind it."""
+    return len(target) > 1 and target[0] == "#" and "," not in target and "#" not in target[1:]
 
 
 def _source(tags: dict[str, str]) -> tuple[str, str]:

@@ -47,7 +47,9 @@ class LineSplitter:
         return [line for line in lines if line]
 
     def _bound(self) -> None:
-        if self._skipping or len(self._rest) > self._max_line_bytes:
+        # A CR at the end may be half of the CR LF, which is no part of the line.
+        length = len(self._rest) - self._rest.endswith(b"\r")
+        if self._skipping or length > self._max_line_bytes:
             if not self._skipping:
                 self._skipping = True
                 self.oversized += 1

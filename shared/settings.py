@@ -87,19 +87,32 @@ def _optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 def _irc_address(value: str) -> IrcAddress:
     parts = urlsplit(value)
     tls = {"irc": False, "ircs": True}[parts.scheme]
-    if not parts.hostname or parts.path.strip("/") or parts.username:
+    if not _is_host(parts.hostname) or parts.path.strip("/") or parts.username or parts.port == 0:
         raise ValueError
-    return IrcAddress(parts.hostname, parts.port or (6697 if tls else 6667), tls)
+    return IrcAddress(parts.hostname or "", parts.port or (6697 if tls else 6667), tls)
+
+
+def _is_host(host: str | None) -> bool:
+    return host is not None and re.fullmatch(r"[^\s/@?#]+", host) is not None
+
+
+def _token(value: str) -> str:
+    # A blank or a line end would end the token and begin something else.
+    if not TOKEN_PLACEHOLDER.fullmatch(value) and not re.fullmatch(r"[!-~]*", value):
+        raise ValueError
+    return value
 
 
 def _web_address(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or (parts.port or 1) < 1:
+    if parts.scheme not in ("http", "https") or not _is_host(parts.hostname) or (parts.port or 1) < 1:
         raise ValueError
     return value
 
 
 def _logins(value: str) -> tuple[str, ...]:
+    if not value.isascii():
+        raise ValueError
     logins = [part.strip().lower() for part in value.split(",") if part.strip()]
     if not all(LOGIN.fullmatch(login) for login in logins):
         raise ValueError
@@ -107,7 +120,7 @@ def _logins(value: str) -> tuple[str, ...]:
 
 
 def _login(value: str) -> str:
-    if value and not LOGIN.fullmatch(value.lower()):
+    if value and not (value.isascii() and LOGIN.fullmatch(value.lower())):
         raise ValueError
     return value.lower()
 
@@ -116,7 +129,13 @@ def _brokers(value: str) -> tuple[str, ...]:
     brokers = tuple(part.strip() for part in value.split(",") if part.strip())
     for broker in brokers:
         host, colon, port = broker.rpartition(":")
-        if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        if (
+            not colon
+            or not _is_host(host)
+            or not port.isascii()
+            or not port.isdigit()
+            or not 0 < int(port) < 65536
+        ):
             raise ValueError
     return brokers
 
@@ -135,7 +154,7 @@ SETTINGS = (
     Setting("TWITCH_CHANNELS_FILE", "channels.txt", _text, "a file's path"),
     Setting("TWITCH_CHANNEL", "", _logins, "channel logins (a-z, 0-9, _) separated by commas"),
     Setting("TWITCH_USERNAME", "", _login, "a login (a-z, 0-9, _)"),
-    Setting("TWITCH_OAUTH_TOKEN", "", _text, "a token", secret=True),
+    Setting("TWITCH_OAUTH_TOKEN", "", _token, "a token without blanks", secret=True),
     Setting("TWITCH_TOKEN_FILE", "tokenStore.json", _text, "a file's path"),
     Setting("TWITCH_CLIENT_ID", "", _text, "the application's client id"),
     Setting("TWITCH_CLIENT_SECRET", "", _text, "the application's secret", secret=True),
@@ -309,6 +328,8 @@ class _Collect(logging.Handler):
 def _read_env_file(path: Path) -> tuple[dict[str, str], list[str]]:
     if not path.exists():
         return {}, []
+    if path.is_dir():
+        raise SettingsError(f".env cannot be read: it is a folder; remove {path}")
     # python-dotenv tells about lines that it cannot read only through its logger.
     collect = _Collect()
     log = logging.getLogger("dotenv.main")

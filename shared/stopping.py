@@ -15,11 +15,13 @@ _PR_SET_PDEATHSIG = 1
 class Stop:
     """A request to stop that a selector can wait for: ``fileno()`` becomes readable with it.
 
-    The first signal asks for an ordered stop, the second ends the process at once.
+    The first signal asks for an ordered stop, the second ends the process at once. SIGUSR1 only asks: the
+    watchdog sends it to all readers when supervisord, which stops them one by one, begins to shut down.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self._terminated = False
         self._read_end, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def fileno(self) -> int:
@@ -32,14 +34,16 @@ class Stop:
         os.write(self._write_end, b"\0")
 
     def on_signals(self) -> None:
-        """Take SIGTERM and SIGINT, and a SIGTERM from the kernel when the parent dies."""
+        """Take SIGTERM, SIGINT and SIGUSR1, and a SIGTERM from the kernel when the parent dies."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
+        signal.signal(signal.SIGUSR1, lambda _number, _frame: self.request())
         self._end_with_parent()
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if self.requested:
+        if self._terminated:
             os._exit(EXIT_SECOND_SIGNAL)
+        self._terminated = True
         self.request()
 
     def _end_with_parent(self) -> None:

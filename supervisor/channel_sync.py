@@ -61,7 +61,7 @@ class Program:
 def reader_program(login: str, copy: int, root: Path) -> Program:
     """The reader of a channel; ``copy`` above 1 for a further one. Pure."""
     name = f"reader-{login}" if copy == 1 else f"reader-{login}-{copy}"
-    arguments = f"-OO -m workers.reader {login}" + (f" --copy {copy}" if copy > 1 else "")
+    arguments = f"-m workers.reader {login}" + (f" --copy {copy}" if copy > 1 else "")
     section = _SECTION.format(
         name=name, root=_escaped(root), arguments=arguments, priority=900, startsecs=1, stopwaitsecs=8
     )

@@ -141,7 +141,7 @@ class Reader(TwitchListener):
         if self._connect_at is not None:
             if now >= self._connect_at:
                 self._connect()
-            else:
+            if self._connect_at is not None:
                 waits.append(self._connect_at - now)
         waits += [connection.tick() for connection in self._connections()]
         joining = self._successor or self._current
@@ -157,12 +157,12 @@ class Reader(TwitchListener):
 
     def _connect(self) -> None:
         """Take a place at the gate, then log in when it is our turn."""
-        now = time.monotonic()
         if self._place_at is None:
             self._place_at = self._reserve("login")
+            now = time.monotonic()
             if self._place_at > now + 1.0:
                 logger.info("waiting {:.0f} s: Twitch allows 20 logins in 10 s", self._place_at - now)
-        if now < self._place_at:
+        if time.monotonic() < self._place_at:
             self._connect_at = self._place_at
             return
         self._place_at = None
