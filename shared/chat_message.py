@@ -10,6 +10,9 @@ from shared.irc_line import IrcLine
 # Kafka refuses records stamped over an hour ahead of the broker's clock; the rest is for clocks that differ.
 MAX_AHEAD_MS = 50 * 60 * 1000
 MAX_TIMESTAMP_MS = 2**63 - 1
+# Emotes do not overlap on Twitch, so they are never longer together than the text; a hostile line could have
+# one record grow to megabytes.
+MAX_EMOTE_CHARACTERS = 64 * 1024
 _ACTION = "\x01ACTION "
 
 
@@ -104,14 +107,17 @@ class ChatParser:
     def _emotes(self, raw: str, text: str) -> list[str]:
         """Texts of the emotes in ``id:start-end,…/id:…``; positions count code points, ends included."""
         found: list[tuple[int, int]] = []
+        characters = 0
         for emote in raw.split("/"):
             emote_id, _, ranges = emote.partition(":")
             for one in ranges.split(","):
                 start_text, _, end_text = one.partition("-")
                 start, end = _position(start_text), _position(end_text)
-                if not emote_id or not 0 <= start <= end < len(text):
+                fits = emote_id and 0 <= start <= end < len(text)
+                if not fits or characters + end - start >= MAX_EMOTE_CHARACTERS:
                     self.emotes_rejected += 1
                 else:
+                    characters += end - start + 1
                     found.append((start, end))
         found.sort()
         return [text[start : end + 1] for start, end in found]

@@ -49,7 +49,7 @@ class Outcome:
 
 
 class _Entry:
-    __slots__ = ("alone", "index", "record", "size", "token")
+    __slots__ = ("alone", "index", "record", "reached_kafka", "size", "token")
 
     def __init__(self, index: int, record: ChatRecord, token: Any) -> None:
         self.index = index
@@ -58,6 +58,7 @@ class _Entry:
         self.size = len(record.value) + _RECORD_OVERHEAD_BYTES
         # Whether it must travel by itself: a batch is refused as a whole for one bad record.
         self.alone = False
+        self.reached_kafka = True
 
 
 class KafkaSink:
@@ -143,7 +144,7 @@ class KafkaSink:
             self._quiet_since = self._clock()
         self._records += 1
         self._bytes += entry.size
-        if self._held or self._failed or self._alone_on_its_way:
+        if self._held or self._failed or self._alone_on_its_way or self._producer is None:
             self._held.append(entry)
         else:
             self._transmit(entry)
@@ -161,6 +162,10 @@ class KafkaSink:
                 outcomes.append(self._done(entry, None))
             elif isinstance(error, _REFUSED_FOR_GOOD) and entry.alone:
                 outcomes.append(self._done(entry, _describe(error)))
+                if entry.reached_kafka:
+                    # An idempotent producer of kafka-python that was refused a batch fails everything from
+                    # then on with the same error.
+                    self.close(timeout_seconds=0)
             else:
                 self._fail(entry, error)
         if self._failed and not self._on_their_way:
@@ -293,6 +298,7 @@ class KafkaSink:
             if isinstance(error, _REFUSED_FOR_GOOD):
                 # It never met another record, so the refusal is its own.
                 entry.alone = True
+                entry.reached_kafka = False
             self._completed(entry, error)
             return
         future.add_callback(functools.partial(self._completed_well, entry))
@@ -332,6 +338,7 @@ class KafkaSink:
         self._retry_at = self._clock()
         if not only_refused:
             self._retry_at += self._retry_backoff.next_seconds()
+        if any(entry.reached_kafka for entry in self._held):
             # A producer that gave records up may be in a state from which it never recovers.
             self.close(timeout_seconds=0)
 

@@ -433,3 +433,14 @@ def test_real_chat_is_read_line_by_line_as_a_naive_reader_reads_it() -> None:
     assert sum(bool(value["emotes"]) for value in values) == 839
     assert sum(any(ord(letter) > 0xFFFF for letter in value["message"]) for value in values) == 76
     assert sum(b"\x01ACTION" in line for line in lines) == 2
+
+
+def test_a_hostile_line_cannot_make_a_record_of_megabytes() -> None:
+    ranges = b",".join([b"0-499"] * 10_000)
+    line = parse_line(b"@emotes=a:" + ranges + b" :a!a@a PRIVMSG #c :" + b"x" * 500)
+    assert line is not None
+    parser = ChatParser()
+    record = parser.read(line, NOW_MS)
+    assert record is not None
+    assert len(record.value) < 100_000
+    assert parser.emotes_rejected > 9_000

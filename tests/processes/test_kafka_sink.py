@@ -1,0 +1,116 @@
+"""The edge to Kafka on the real broker."""
+
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shared import settings
+from shared.chat_message import ChatRecord
+from shared.errors import KafkaUnavailable
+from shared.paths import Paths
+from tests.processes.kafka_reader import KafkaReader
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from kafka import KafkaAdminClient
+
+    from workers.kafka_sink import KafkaSink, Outcome
+
+
+def record(number: int, channel: str = "xqc", size: int = 200) -> ChatRecord:
+    now = time.time_ns() // 1_000_000
+    return ChatRecord(channel, f"id-{number}", now, now, "", "", b'"' + b"x" * size + b'"')
+
+
+def sink_for(folder: Path, topic: KafkaReader, broker: str, **more: str) -> KafkaSink:
+    names = {"KAFKA_BROKERS": broker, "KAFKA_TOPIC_CHAT_MESSAGES": topic.topic}
+    return KafkaSink(settings.load(Paths(folder), names | more), wake=lambda: None)
+
+
+def collect(sink: KafkaSink, count: int, until: Callable[[], bool] = lambda: False) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    end = time.monotonic() + 30
+    while len(outcomes) < count and not until():
+        assert time.monotonic() < end, f"{len(outcomes)} of {count} done"
+        outcomes += sink.collect()
+        time.sleep(0.005)
+    return outcomes
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "lz4", "zstd"])
+def test_records_arrive_with_key_headers_timestamp_and_javas_partition(
+    tmp_path: Path, topic: KafkaReader, broker: str, compression: str
+) -> None:
+    sink = sink_for(tmp_path, topic, broker, KAFKA_COMPRESSION=compression)
+    sink.connect()
+    mirrored = ChatRecord("xqc", "a", 1234567890123, 5, "b", "77", b"{}")
+    sink.send(mirrored, "token")
+    sink.send(ChatRecord("forsen", "", 1234567890124, 5, "", "", b"{}"), "other")
+    outcomes = collect(sink, 2)
+    assert {outcome.token for outcome in outcomes} == {"token", "other"}
+    assert all(outcome.refused is None for outcome in outcomes)
+    topic.wait_for("xqc", 1)
+    topic.wait_for("forsen", 1)
+    first = topic.by_channel["xqc"][0]
+    assert (first.timestamp, first.value) == (1234567890123, b"{}")
+    assert first.headers == [("id", b"a"), ("source-id", b"b"), ("source-room-id", b"77")]
+    assert topic.by_channel["forsen"][0].headers == []
+    # Computed with org.apache.kafka.common.utils.Utils.murmur2 for 3 partitions.
+    assert first.partition == {"xqc": _murmur2_partition(b"xqc", 3)}["xqc"]
+    sink.close(1)
+
+
+def test_a_record_too_large_is_refused_by_itself_and_the_rest_goes_on_in_order(
+    tmp_path: Path, topic: KafkaReader, broker: str
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        admin = KafkaAdminClient(bootstrap_servers=broker)
+        admin.create_topics({topic.topic: {"num_partitions": 1, "configs": {"max.message.bytes": "2000"}}})
+        admin.close()
+    sink = sink_for(tmp_path, topic, broker)
+    sink.connect()
+    for number in range(60):
+        sink.send(record(number, size=5000 if number in (20, 40) else 300), number)
+    outcomes = collect(sink, 60)
+    refused = {outcome.token for outcome in outcomes if outcome.refused}
+    assert refused == {20, 40}
+    topic.wait_for("xqc", 58)
+    assert topic.ids("xqc") == [f"id-{number}" for number in range(60) if number not in refused]
+    sink.close(1)
+
+
+def test_a_record_over_the_clients_own_limit_is_refused_too(
+    tmp_path: Path, topic: KafkaReader, broker: str
+) -> None:
+    sink = sink_for(tmp_path, topic, broker)
+    sink.connect()
+    sink.send(record(1, size=1_200_000), 1)
+    sink.send(record(2), 2)
+    assert {outcome.token: outcome.refused is None for outcome in collect(sink, 2)} == {1: False, 2: True}
+    sink.close(1)
+
+
+def test_no_broker_is_one_line_that_names_the_setting(tmp_path: Path, topic: KafkaReader) -> None:
+    sink = sink_for(tmp_path, topic, "127.0.0.1:1")
+    with pytest.raises(KafkaUnavailable, match="KAFKA_BROKERS") as caught:
+        sink.connect()
+    assert "\n" not in str(caught.value)
+
+
+def _murmur2_partition(key: bytes, partitions: int) -> int:
+    """Java's murmur2, written anew from its source for the comparison."""
+    multiplier, mask = 0x5BD1E995, 0xFFFFFFFF
+    value = 0x9747B28C ^ len(key)
+    whole = len(key) // 4 * 4
+    for at in range(0, whole, 4):
+        word = int.from_bytes(key[at : at + 4], "little") * multiplier & mask
+        value = value * multiplier & mask ^ ((word ^ word >> 24) * multiplier & mask)
+    rest = key[whole:]
+    if rest:
+        value = (value ^ int.from_bytes(rest, "little")) * multiplier & mask
+    value = (value ^ value >> 13) * multiplier & mask
+    return ((value ^ value >> 15) & 0x7FFFFFFF) % partitions
