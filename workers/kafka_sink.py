@@ -49,7 +49,7 @@ class Outcome:
 
 
 class _Entry:
-    __slots__ = ("alone", "index", "record", "reached_kafka", "size", "token")
+    __slots__ = ("alone", "index", "reached_kafka", "record", "size", "token")
 
     def __init__(self, index: int, record: ChatRecord, token: Any) -> None:
         self.index = index
