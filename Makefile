@@ -46,7 +46,7 @@ check: setup-dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@MYPYPATH=. $(BIN)/mypy supervisor/channel_sync.py
+	@MYPYPATH=. $(BIN)/mypy supervisor/channel_sync.py supervisor/watchdog.py
 	@$(MAKE) --no-print-directory test
 
 clean:
