@@ -253,7 +253,8 @@ class TwitchConnection:
         if line.command == "PRIVMSG":
             self._listener.on_chat(line, received_ms)
             return True
-        return line.command not in _FOR_THE_LIBRARY or not line.params
+        # Without its parameters the library raises on most commands; RECONNECT has none.
+        return line.command not in _FOR_THE_LIBRARY or not (line.params or line.command == "RECONNECT")
 
     def _on_welcome(self, _irc: Any, event: Any) -> None:
         if self.online:
