@@ -367,9 +367,16 @@ class KafkaSink:
                 f"the embedded Kafka at {addresses} does not answer yet ({_describe(error)}); "
                 "see logs/kafka.log"
             )
+        protocol = self._settings.kafka_security_protocol
+        names = ["KAFKA_BROKERS", "KAFKA_SECURITY_PROTOCOL"]
+        # kafka-python reports a refused login or certificate as a bootstrap that took too long.
+        if protocol.startswith("SASL"):
+            names += ["KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD", "KAFKA_SASL_MECHANISM"]
+        if protocol.endswith("SSL"):
+            names.append("KAFKA_SSL_CAFILE")
         return (
-            f"Kafka at {addresses} cannot be used ({_describe(error)}): check KAFKA_BROKERS, "
-            "KAFKA_SECURITY_PROTOCOL and that the broker runs"
+            f"Kafka at {addresses} cannot be used ({_describe(error)}): check that the broker runs, and "
+            + ", ".join(names)
         )
 
 

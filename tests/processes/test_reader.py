@@ -114,12 +114,6 @@ def test_a_handshake_that_hangs_is_given_up(tmp_path: Path, reader: ReaderProces
         twitch.wait_joined("alpha", timeout=20)
 
 
-def test_ipv6_is_used_where_ipv4_fails(reader: ReaderProcess) -> None:
-    with FakeTwitch(host="::1") as twitch:
-        reader.start(f"irc://localhost:{twitch.port}")
-        twitch.wait_joined("alpha")
-
-
 def test_reconnect_makes_the_new_connection_before_the_old_one_is_left(reader: ReaderProcess) -> None:
     with FakeTwitch() as twitch:
         reader.start(twitch.url)
