@@ -16,16 +16,16 @@ _CHUNK_BYTES = 256 * 1024
 
 
 class LogFollower:
-    """Prints what is added to the log files of a folder, as ``tail -F`` does."""
+    """Prints what is added to the workers' log files, as ``tail -F`` does; supervisord's own stays apart."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._at = {path: path.stat().st_size for path in folder.glob("*.log")}
+        self._at = {path: path.stat().st_size for path in self._paths()}
         self._inodes = {path: path.stat().st_ino for path in self._at}
 
     def print_new(self) -> None:
         """Print the whole lines that have come since the last call."""
-        for path in sorted(self._folder.glob("*.log")):
+        for path in self._paths():
             try:
                 found = path.stat()
                 at = self._at.get(path, 0)
@@ -37,6 +37,9 @@ class LogFollower:
                 self._at[path] = self._print(path, at) if found.st_size > at else at
             except OSError:
                 continue
+
+    def _paths(self) -> list[Path]:
+        return sorted(path for path in self._folder.glob("*.log") if path.stem != "supervisord")
 
     def _print(self, path: Path, at: int) -> int:
         if not path.exists():

@@ -1,5 +1,6 @@
 """The life of every worker: settings, log, signals, work, last words."""
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -50,5 +51,7 @@ def run_worker(program: str, body: Body) -> NoReturn:
         logger.critical("cannot go on: {}; check that the file system is writable and not full", error)
     except Exception:  # noqa: BLE001 - the last words of a process
         logger.exception("unexpected error, please report it")
+    # The work is done: a late signal must not make a failure of an ordered end.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.stderr.flush()
     sys.exit(code)
