@@ -126,7 +126,7 @@ class KafkaSink:
             self._ensure_topic()
             producer = KafkaProducer(**self._connection_options(), **self._producer_options())
             try:
-                self._partition_count = len(producer.partitions_for(self._topic))
+                self._partition_count = _count(producer.partitions_for(self._topic))
             except BaseException:
                 producer.close(timeout=0)
                 raise
@@ -187,7 +187,7 @@ class KafkaSink:
             return
         self._partitions_checked_at = now
         try:
-            count = len(self._producer.partitions_for(self._topic))
+            count = _count(self._producer.partitions_for(self._topic))
         except kafka_errors.KafkaError:
             return
         if count != self._partition_count:
@@ -378,6 +378,12 @@ class KafkaSink:
             f"Kafka at {addresses} cannot be used ({_describe(error)}): check that the broker runs, and "
             + ", ".join(names)
         )
+
+
+def _count(partitions: set[int] | None) -> int:
+    if not partitions:
+        raise kafka_errors.UnknownTopicOrPartitionError("the topic has no partition that can be seen")
+    return len(partitions)
 
 
 def _headers(record: ChatRecord) -> list[tuple[str, bytes]]:
