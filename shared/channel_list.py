@@ -7,6 +7,11 @@ from dataclasses import dataclass
 LOGIN = re.compile(r"[a-z0-9_]{1,25}")
 
 
+def reader_name(login: str, copy: int = 1) -> str:
+    """Name of the supervised program that reads ``login``; ``copy`` above 1 for a further one."""
+    return f"reader-{login}" if copy == 1 else f"reader-{login}-{copy}"
+
+
 @dataclass(frozen=True)
 class ChannelList:
     """What a channel list says: ``logins`` in order and without repeats, ``warnings`` for the log."""

@@ -6,8 +6,6 @@
     ├── SettingsError            give up: a setting must be changed first
     ├── BrokerSoftwareError      retry: the embedded broker could not be set up
     ├── AlreadyRunning           give up: another process of this folder holds the place
-    ├── TwitchError              retry with a pause: the connection is of no use
-    │   └── LoginRefused         retry with a pause: Twitch did not take the token
     ├── KafkaUnavailable         retry with a pause: no broker answers, or it refuses us
     └── HandoffError             drop the connection: the peer does not speak the protocol
 
@@ -29,14 +27,6 @@ class BrokerSoftwareError(ServiceError):
 
 class AlreadyRunning(ServiceError):
     """Another process already does this job in this folder. Retrying does not help."""
-
-
-class TwitchError(ServiceError):
-    """The connection to Twitch failed or was ended. Retry after a pause."""
-
-
-class LoginRefused(TwitchError):
-    """Twitch refused the login. Retry after a pause, with the token of that moment."""
 
 
 class KafkaUnavailable(ServiceError):

@@ -16,7 +16,7 @@ from loguru import logger
 from supervisor.xmlrpc import SupervisorTransport
 
 from shared.atomic_file import replace_file
-from shared.channel_list import parse_channel_list
+from shared.channel_list import parse_channel_list, reader_name
 from shared.errors import ServiceError
 from shared.paths import Paths
 from shared.settings import Settings
@@ -60,7 +60,7 @@ class Program:
 
 def reader_program(login: str, copy: int, root: Path) -> Program:
     """The reader of a channel; ``copy`` above 1 for a further one. Pure."""
-    name = f"reader-{login}" if copy == 1 else f"reader-{login}-{copy}"
+    name = reader_name(login, copy)
     arguments = f"-m workers.reader {login}" + (f" --copy {copy}" if copy > 1 else "")
     section = _SECTION.format(
         name=name, root=_escaped(root), arguments=arguments, priority=900, startsecs=1, stopwaitsecs=8

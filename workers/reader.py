@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from loguru import logger
 
+from shared.channel_list import reader_name
 from shared.chat_message import ChatParser, LineRejected
 from shared.frames import FrameSocket
 from shared.handoff_client import HandoffClient
@@ -342,11 +343,6 @@ class Reader(TwitchListener):
         }
 
 
-def program_name(login: str, copy: int = 1) -> str:
-    """Name of the supervised program that reads ``login``; ``copy`` above 1 for a further one."""
-    return f"reader-{login}" if copy == 1 else f"reader-{login}-{copy}"
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m workers.reader", description="Read a channel's chat.")
     parser.add_argument("login", help="the channel's login")
@@ -357,5 +353,5 @@ def _arguments() -> argparse.Namespace:
 if __name__ == "__main__":
     arguments = _arguments()
     channel = arguments.login.lower().lstrip("#")
-    name = program_name(channel, arguments.copy)
+    name = reader_name(channel, arguments.copy)
     run_worker(name, lambda settings, paths, stop: Reader(settings, paths, name, [channel]).run(stop))
