@@ -7,6 +7,7 @@
     ├── BrokerSoftwareError      retry: the embedded broker could not be set up
     ├── AlreadyRunning           give up: another process of this folder holds the place
     ├── KafkaUnavailable         retry with a pause: no broker answers, or it refuses us
+    ├── SpoolError               retry with a pause: nothing was stored or removed
     └── HandoffError             drop the connection: the peer does not speak the protocol
 
 Whoever catches a ServiceError at the edge of a process prints its text and no traceback.
@@ -31,6 +32,10 @@ class AlreadyRunning(ServiceError):
 
 class KafkaUnavailable(ServiceError):
     """No broker answers, or none lets us in. Retry after a pause."""
+
+
+class SpoolError(ServiceError):
+    """The spool cannot be read or written now. Retry after a pause; nothing was stored or removed."""
 
 
 class HandoffError(ServiceError):

@@ -139,12 +139,9 @@ class HandoffClient:
             self._peer = None
         self.connected = False
 
-    def pending_by_channel(self) -> Counter[str]:
-        """How many records of each channel are not durable."""
-        counts = Counter(record.channel for record in self._gathered)
-        for batch in self._batches:
-            counts.update(_channels_of(batch))
-        return counts
+    def rest(self) -> list[ChatRecord]:
+        """The records that are not durable yet, in order."""
+        return [record for batch in self._batches for record in _records_of(batch)] + self._gathered
 
     def _connect(self) -> None:
         peer = socket.socket(socket.AF_UNIX)
@@ -162,9 +159,21 @@ class HandoffClient:
             # At a start all workers start together: the producer may need a moment more.
             logger.log("WARNING" if self.connected else "DEBUG", "hand-off: {}; messages wait here", error)
             self._said_away = True
+        self._hear_last_words()
         self.close()
         self._on_their_way = 0
         self._connect_at = self._clock() + self._backoff.next_seconds()
+
+    def _hear_last_words(self) -> None:
+        """A producer that has gone may have acknowledged more than was read: the less comes twice."""
+        try:
+            while self._peer is not None and (frames := self._peer.receive()):
+                for frame in frames:
+                    message = handoff.decode_from_producer(frame)
+                    if isinstance(message, Ack):
+                        self._forget_up_to(message.number)
+        except HandoffError:
+            pass
 
     def _on_message(self, message: Challenge | Welcome | Ack) -> None:
         if isinstance(message, Ack):
@@ -212,7 +221,7 @@ class HandoffClient:
             del self._batches[self._on_their_way]
             self._batches_bytes -= len(batch.frame)
             self._pending -= batch.count
-            self.lost.update(_channels_of(batch))
+            self.lost.update(record.channel for record in _records_of(batch))
             if self._clock() - self._losses_logged_at >= _LOG_LOSSES_EVERY_SECONDS:
                 self._losses_logged_at = self._clock()
                 logger.error(
@@ -221,7 +230,7 @@ class HandoffClient:
                 )
 
 
-def _channels_of(batch: _Encoded) -> Counter[str]:
+def _records_of(batch: _Encoded) -> list[ChatRecord]:
     message = handoff.decode_from_reader(batch.frame)
     assert isinstance(message, Batch)
-    return Counter(record.channel for record in message.records)
+    return message.records

@@ -51,6 +51,11 @@ class Paths:
         return self.run / "handoff.key"
 
     @property
+    def spool(self) -> Path:
+        """Messages that Kafka does not take now."""
+        return self.run / "spool.sqlite3"
+
+    @property
     def login_gate(self) -> Path:
         """Times of the latest logins and JOINs of all readers."""
         return self.run / "login-gate"

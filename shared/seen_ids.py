@@ -9,8 +9,17 @@ KEEP_AT_LEAST = 100_000
 KEEP_AT_MOST = 1_000_000
 
 
+def key_of(channel: str, message_id: str) -> str:
+    """What a message is known by.
+
+    Twitch gives a message of a shared chat another id in every channel, but only says so for those; the
+    channel is part of the key so that two channels can never hide each other's messages.
+    """
+    return f"{channel} {message_id}"
+
+
 class SeenIds:
-    """Remembers ids per channel: those of the last ten minutes, and the newest 100,000 in any case.
+    """Remembers messages: those of the last ten minutes, and the newest 100,000 in any case.
 
     At most a million are kept (about 150 MB), whatever the rate. ``clock`` gives monotonic seconds.
     """
@@ -31,13 +40,11 @@ class SeenIds:
     def __len__(self) -> int:
         return len(self._seen)
 
-    def add(self, channel: str, message_id: str) -> bool:
-        """Remember the id; False when it was known. An empty id is never known."""
-        if not message_id:
-            return True
-        # Twitch gives a message of a shared chat another id in every channel, but only says so for those;
-        # the channel is part of the key so that two channels can never hide each other's messages.
-        key = f"{channel} {message_id}"
+    def __contains__(self, key: str) -> bool:
+        return key in self._seen
+
+    def add(self, key: str) -> bool:
+        """Remember what ``key_of`` gave; False when it was known."""
         seen = self._seen
         if key in seen:
             return False

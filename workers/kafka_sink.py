@@ -1,8 +1,9 @@
-"""The edge to Kafka, and the only importer of kafka-python.
+"""Sends records to one topic, through every kind of trouble.
 
-Records go out in the order in which they came, per channel, through every kind of trouble: kafka-python
-retries what is on its way without end and idempotently; what it gives up all the same is sent again here,
-before anything newer.
+Records go out in the order in which they came, per channel: kafka-python retries what is on its way without
+end and idempotently; what it gives up all the same is sent again here, before anything newer. What it gave
+up may be in the topic nevertheless, and so may what a killed predecessor had on its way: a connection
+therefore begins with reading the newest records back.
 """
 
 import functools
@@ -11,23 +12,18 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaProducer
 from kafka import errors as kafka_errors
-from kafka.partitioner.default import murmur2
 from loguru import logger
 
 from shared.chat_message import ChatRecord
-from shared.errors import KafkaUnavailable
+from shared.seen_ids import key_of
 from shared.settings import Settings
-from shared.timing import Backoff
+from workers.kafka_client import describe
+from workers.kafka_connection import KafkaConnection
 
 MAX_RECORDS = 20_000
 MAX_BYTES = 32 * 1024 * 1024
 _RECORD_OVERHEAD_BYTES = 500
-CONNECT_SECONDS = 4.0
-PARTITIONS_CHECK_SECONDS = 10.0
-# About 24 days: an outage ends by Kafka's return, never by a time-out that would forget messages.
-_NO_DELIVERY_TIMEOUT_MS = 2**31 - 1
 # Kafka refuses these for what they are; sending them again cannot help.
 _REFUSED_FOR_GOOD = (
     kafka_errors.MessageSizeTooLargeError,
@@ -58,27 +54,29 @@ class _Entry:
         self.size = len(record.value) + _RECORD_OVERHEAD_BYTES
         # Whether it must travel by itself: a batch is refused as a whole for one bad record.
         self.alone = False
-        self.reached_kafka = True
+        self.reached_kafka = False
 
 
 class KafkaSink:
     """Sends records to one topic and tells what became of each.
 
-    One thread calls the methods; ``wake`` is called from kafka-python's thread when ``collect`` has
-    something to give. ``clock`` gives monotonic seconds.
+    One thread calls the methods, and none of them blocks for long; ``wake`` is called from other threads
+    when ``collect`` has something to give. ``clock`` gives monotonic seconds. ``connection`` None is one
+    made of the settings.
     """
 
     def __init__(
-        self, settings: Settings, wake: Callable[[], None], clock: Callable[[], float] = time.monotonic
+        self,
+        settings: Settings,
+        wake: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+        connection: KafkaConnection | None = None,
     ) -> None:
-        self._settings = settings
+        self._connection = connection or KafkaConnection(settings, wake, clock)
         self._topic = settings.kafka_topic_chat_messages
         self._wake = wake
         self._clock = clock
-        self._producer: KafkaProducer | None = None
-        self._partition_count = 0
-        self._partitions: dict[str, int] = {}
-        self._partitions_checked_at = 0.0
+        self._tail: set[str] | None = None
         self._keys: dict[str, bytes] = {}
         # Filled by kafka-python's thread; a deque's append and popleft need no lock.
         self._completions: deque[tuple[_Entry, BaseException | None]] = deque()
@@ -87,16 +85,19 @@ class KafkaSink:
         self._alone_on_its_way = False
         self._failed: list[_Entry] = []
         self._held: deque[_Entry] = deque()
-        self._retry_at = 0.0
-        self._retry_backoff = Backoff(first=0.2, longest=5.0)
         self._records = 0
         self._bytes = 0
         self._quiet_since = 0.0
 
     @property
     def connected(self) -> bool:
-        """True after a successful ``connect``; kafka-python sees to its connections from then on."""
-        return self._producer is not None
+        """True while there is a connection; whether the broker answers shows in ``silent_seconds``."""
+        return self._connection.producer is not None
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection and what to do; empty while there is one or the first is being made."""
+        return self._connection.trouble
 
     @property
     def pending(self) -> int:
@@ -110,31 +111,17 @@ class KafkaSink:
 
     @property
     def has_room(self) -> bool:
-        """True while it is half empty: from ``full`` until then nothing should be taken in."""
+        """True while it is half empty: from ``full`` until then nothing should be sent."""
         return self._records <= MAX_RECORDS // 2 and self._bytes <= MAX_BYTES // 2
 
     def silent_seconds(self) -> float:
         """For how long Kafka has acknowledged nothing although records wait; 0.0 when none wait."""
         return self._clock() - self._quiet_since if self._records else 0.0
 
-    def connect(self) -> None:
-        """Find a broker and the topic, and make the topic when it is missing.
-
-        Blocks for some seconds at most. Raises KafkaUnavailable, whose text says what to do.
-        """
-        try:
-            self._ensure_topic()
-            producer = KafkaProducer(**self._connection_options(), **self._producer_options())
-            try:
-                self._partition_count = _count(producer.partitions_for(self._topic))
-            except BaseException:
-                producer.close(timeout=0)
-                raise
-        except (kafka_errors.KafkaError, OSError, ValueError, RuntimeError) as error:
-            raise KafkaUnavailable(self._advice(error)) from None
-        self._producer = producer
-        self._partitions.clear()
-        self._quiet_since = self._clock()
+    def take_tail(self) -> set[str] | None:
+        """What a new connection has read back, as keys of ``seen_ids.key_of``; None when nothing new."""
+        tail, self._tail = self._tail, None
+        return tail
 
     def send(self, record: ChatRecord, token: Any) -> None:
         """Take a record over; ``collect`` gives ``token`` back with the outcome."""
@@ -144,14 +131,14 @@ class KafkaSink:
             self._quiet_since = self._clock()
         self._records += 1
         self._bytes += entry.size
-        if self._held or self._failed or self._alone_on_its_way or self._producer is None:
+        if self._held or self._failed or self._alone_on_its_way or not self.connected:
             self._held.append(entry)
         else:
             self._transmit(entry)
 
     def collect(self) -> list[Outcome]:
-        """What is done since the last call; also sends again what failed, when it is time to."""
-        outcomes = []
+        """What is done since the last call; also connects, and sends again what failed."""
+        outcomes = self._connect() if not self.connected else []
         completions = self._completions
         while completions:
             entry, error = completions.popleft()
@@ -161,116 +148,49 @@ class KafkaSink:
             if error is None:
                 outcomes.append(self._done(entry, None))
             elif isinstance(error, _REFUSED_FOR_GOOD) and entry.alone:
-                outcomes.append(self._done(entry, _describe(error)))
+                outcomes.append(self._done(entry, describe(error)))
                 if entry.reached_kafka:
                     # An idempotent producer of kafka-python that was refused a batch fails everything from
                     # then on with the same error.
-                    self.close(timeout_seconds=0)
+                    self._connection.abandon()
             else:
                 self._fail(entry, error)
         if self._failed and not self._on_their_way:
             self._hold_failed()
-        if self._held and not self._failed and self._clock() >= self._retry_at:
+        if self._held and not self._failed and self.connected:
             self._send_held()
         return outcomes
 
     def due_seconds(self) -> float | None:
         """Seconds until ``collect`` has something to do without being woken; None for no such time."""
-        if self._held and not self._on_their_way:
-            return max(0.0, self._retry_at - self._clock())
-        return None
+        return self._connection.due_seconds()
 
-    def follow_partitions(self) -> None:
-        """Notice partitions that were added: Java's partitioner gives keys anew from then on."""
-        now = self._clock()
-        if self._producer is None or now - self._partitions_checked_at < PARTITIONS_CHECK_SECONDS:
-            return
-        self._partitions_checked_at = now
-        try:
-            count = _count(self._producer.partitions_for(self._topic))
-        except kafka_errors.KafkaError:
-            return
-        if count != self._partition_count:
-            logger.warning(
-                "topic {} has {} partitions now, {} before: channels may change their partition",
-                self._topic,
-                count,
-                self._partition_count,
-            )
-            self._partition_count = count
-            self._partitions.clear()
+    def look_after(self) -> None:
+        """Follow the topic's partitions, and find out about a silence; call it once in a while."""
+        self._connection.watch(self.silent_seconds())
 
     def close(self, timeout_seconds: float) -> None:
         """Leave Kafka. What is still on its way is not waited for: flush by ``collect`` first."""
-        if self._producer is None:
-            return
-        try:
-            self._producer.close(timeout=timeout_seconds)
-        except kafka_errors.KafkaError as error:
-            # kafka-python raises here when the broker is away; there is nothing left to save.
-            logger.debug("kafka: close: {}", error)
-        self._producer = None
+        self._connection.close(timeout_seconds)
 
-    def _ensure_topic(self) -> None:
-        # Only the bootstrap knows this limit; without it an absent broker would block half a minute.
-        admin = KafkaAdminClient(**self._connection_options())
-        try:
-            topics = admin.describe_topics([self._topic])
-            if topics and not topics[0].get("error_code"):
-                return
-            settings = self._settings
-            retention = settings.kafka_topic_retention_ms
-            admin.create_topics(
-                {
-                    self._topic: {
-                        "num_partitions": settings.kafka_topic_partitions,
-                        "replication_factor": settings.kafka_replication_factor or -1,
-                        "configs": {} if retention is None else {"retention.ms": str(retention)},
-                    }
-                },
-                wait_for_metadata=True,
-            )
-            logger.info("topic {} created with {} partitions", self._topic, settings.kafka_topic_partitions)
-        except kafka_errors.TopicAlreadyExistsError:
-            pass
-        except kafka_errors.AuthorizationError as error:
-            # Whoever may only write must not fail here: the topic may well be there.
-            logger.warning("topic {} could not be looked up or created: {}", self._topic, _describe(error))
-        finally:
-            admin.close()
-
-    def _connection_options(self) -> dict[str, Any]:
-        settings = self._settings
-        options: dict[str, Any] = {
-            "bootstrap_servers": list(settings.kafka_addresses),
-            "client_id": settings.kafka_client_id,
-            "security_protocol": settings.kafka_security_protocol,
-            "bootstrap_timeout_ms": int(CONNECT_SECONDS * 1000),
-            "request_timeout_ms": 15_000,
-            "reconnect_backoff_max_ms": 1000,
-        }
-        if settings.kafka_ssl_cafile:
-            options["ssl_cafile"] = settings.kafka_ssl_cafile
-        if settings.kafka_sasl_mechanism and settings.kafka_security_protocol.startswith("SASL"):
-            options["sasl_mechanism"] = settings.kafka_sasl_mechanism
-            options["sasl_plain_username"] = settings.kafka_sasl_username
-            options["sasl_plain_password"] = settings.kafka_sasl_password
-        return options
-
-    def _producer_options(self) -> dict[str, Any]:
-        compression = self._settings.kafka_compression
-        return {
-            "acks": "all",
-            "enable_idempotence": True,
-            "compression_type": None if compression == "none" else compression,
-            "delivery_timeout_ms": _NO_DELIVERY_TIMEOUT_MS,
-            "max_block_ms": 2000,
-            "batch_size": 128 * 1024,
-            "linger_ms": 2,
-            "metadata_max_age_ms": 30_000,
-            "allow_auto_create_topics": False,
-            "metrics_enabled": False,
-        }
+    def _connect(self) -> list[Outcome]:
+        """Go on connecting; what waited here and turns out to be in the topic is done."""
+        if self._on_their_way:
+            # The connection that was abandoned has not ended yet: what it still sends could not be read back.
+            return []
+        tail = self._connection.advance()
+        if tail is None:
+            return []
+        self._quiet_since = self._clock()
+        self._tail = tail
+        outcomes = []
+        held, self._held = self._held, deque()
+        for entry in held:
+            if entry.record.id and key_of(entry.record.channel, entry.record.id) in tail:
+                outcomes.append(self._done(entry, None))
+            else:
+                self._held.append(entry)
+        return outcomes
 
     def _transmit(self, entry: _Entry) -> None:
         record = entry.record
@@ -281,26 +201,24 @@ class KafkaSink:
         self._on_their_way += 1
         self._alone_on_its_way = entry.alone
         try:
-            if self._producer is None:
+            producer = self._connection.producer
+            if producer is None:
                 raise kafka_errors.KafkaConnectionError("not connected")
-            partition = self._partitions.get(channel)
-            if partition is None:
-                partition = self._partitions[channel] = (murmur2(key) & 0x7FFFFFFF) % self._partition_count
-            future = self._producer.send(
+            future = producer.send(
                 self._topic,
                 value=record.value,
                 key=key,
                 headers=_headers(record),
-                partition=partition,
+                partition=self._connection.partition_of(key),
                 timestamp_ms=record.timestamp_ms,
             )
         except (kafka_errors.KafkaError, ValueError, AssertionError) as error:
-            if isinstance(error, _REFUSED_FOR_GOOD):
-                # It never met another record, so the refusal is its own.
-                entry.alone = True
-                entry.reached_kafka = False
+            # It never left, so a refusal is its own, and it cannot be in the topic.
+            entry.reached_kafka = False
+            entry.alone = isinstance(error, _REFUSED_FOR_GOOD)
             self._completed(entry, error)
             return
+        entry.reached_kafka = True
         future.add_callback(functools.partial(self._completed_well, entry))
         future.add_errback(functools.partial(self._completed, entry))
 
@@ -316,74 +234,37 @@ class KafkaSink:
         self._bytes -= entry.size
         self._quiet_since = self._clock()
         if not self._failed:
-            self._retry_backoff.reset()
+            self._connection.works()
         return Outcome(entry.record, entry.token, refused)
 
     def _fail(self, entry: _Entry, error: BaseException) -> None:
+        refused = isinstance(error, _REFUSED_FOR_GOOD)
         if not self._failed:
             logger.log(
-                "DEBUG" if isinstance(error, _REFUSED_FOR_GOOD) else "WARNING",
+                "DEBUG" if refused else "WARNING",
                 "kafka: {}; what it did not take is sent again in order",
-                _describe(error),
+                describe(error),
             )
-        entry.alone = isinstance(error, _REFUSED_FOR_GOOD)
+        entry.alone = refused
+        # A refused batch is not in the topic; of any other failure nobody knows.
+        self._connection.must_read_back |= entry.reached_kafka and not refused
         self._failed.append(entry)
 
     def _hold_failed(self) -> None:
         """Put the failed before the held, in the order in which they came, now that nothing is on its way."""
-        self._failed.sort(key=lambda entry: entry.index)
-        only_refused = all(entry.alone for entry in self._failed)
-        self._held.extendleft(reversed(self._failed))
-        self._failed = []
-        self._retry_at = self._clock()
-        if not only_refused:
-            self._retry_at += self._retry_backoff.next_seconds()
-        if any(entry.reached_kafka for entry in self._held):
+        failed, self._failed = self._failed, []
+        failed.sort(key=lambda entry: entry.index)
+        self._held.extendleft(reversed(failed))
+        only_refused = all(entry.alone for entry in failed)
+        if not only_refused or any(entry.reached_kafka for entry in failed):
             # A producer that gave records up may be in a state from which it never recovers.
-            self.close(timeout_seconds=0)
+            self._connection.abandon(pause=not only_refused)
 
     def _send_held(self) -> None:
-        if self._producer is None:
-            try:
-                self.connect()
-            except KafkaUnavailable as error:
-                logger.debug("{}", error)
-                self._retry_at = self._clock() + self._retry_backoff.next_seconds()
-                return
         while self._held and not self._alone_on_its_way:
             if self._held[0].alone and self._on_their_way:
                 return
             self._transmit(self._held.popleft())
-
-    def _advice(self, error: BaseException) -> str:
-        addresses = ", ".join(self._settings.kafka_addresses)
-        if isinstance(error, kafka_errors.SaslAuthenticationFailedError):
-            return (
-                f"Kafka at {addresses} refuses the login: check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD "
-                f"and KAFKA_SASL_MECHANISM ({_describe(error)})"
-            )
-        if self._settings.kafka_is_embedded:
-            return (
-                f"the embedded Kafka at {addresses} does not answer yet ({_describe(error)}); "
-                "see logs/kafka.log"
-            )
-        protocol = self._settings.kafka_security_protocol
-        names = ["KAFKA_BROKERS", "KAFKA_SECURITY_PROTOCOL"]
-        # kafka-python reports a refused login or certificate as a bootstrap that took too long.
-        if protocol.startswith("SASL"):
-            names += ["KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD", "KAFKA_SASL_MECHANISM"]
-        if protocol.endswith("SSL"):
-            names.append("KAFKA_SSL_CAFILE")
-        return (
-            f"Kafka at {addresses} cannot be used ({_describe(error)}): check that the broker runs, and "
-            + ", ".join(names)
-        )
-
-
-def _count(partitions: set[int] | None) -> int:
-    if not partitions:
-        raise kafka_errors.UnknownTopicOrPartitionError("the topic has no partition that can be seen")
-    return len(partitions)
 
 
 def _headers(record: ChatRecord) -> list[tuple[str, bytes]]:
@@ -393,8 +274,3 @@ def _headers(record: ChatRecord) -> list[tuple[str, bytes]]:
     if record.source_room_id:
         headers.append(("source-room-id", record.source_room_id.encode()))
     return headers
-
-
-def _describe(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:300]
-    return text if text.startswith(type(error).__name__) else f"{type(error).__name__}: {text}"

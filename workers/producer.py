@@ -1,32 +1,35 @@
 """The supervised program ``producer``: takes records in from all readers and brings them into Kafka.
 
-A record is acknowledged to its reader only when Kafka has it, so the death of this process loses nothing.
+A record is acknowledged to its reader only when Kafka has it or the spool, so the death of this process
+loses nothing.
 """
 
 import selectors
 import time
 from collections import Counter, defaultdict
+from typing import Any
 
 from loguru import logger
 
-from shared.chat_message import ChatRecord
-from shared.errors import KafkaUnavailable
-from shared.handoff_server import HandoffServer, PendingBatch
+from shared.handoff_server import HandoffServer
 from shared.paths import Paths
-from shared.seen_ids import SeenIds
 from shared.settings import Settings
+from shared.spool import Spool
 from shared.status_file import StatusFile
-from shared.stopping import STOP_SECONDS, Stop
-from shared.timing import Backoff, Deadline
+from shared.stopping import Stop
+from shared.timing import Deadline
 from shared.waker import Waker
 from shared.worker import run_worker
+from workers.delivery import Delivery
 from workers.kafka_sink import KafkaSink
 
 PROGRAM = "producer"
 # A busy producer begins a round only so often: waking up for each message costs more than sending it.
 ROUND_SECONDS = 0.003
-SILENCE_SECONDS = 5.0
+# For what is on its way at a stop; what Kafka has not taken by then goes to the spool.
+STOP_KAFKA_SECONDS = 2.0
 REMIND_SECONDS = 60.0
+LOOK_AFTER_SECONDS = 1.0
 
 
 class Producer:
@@ -37,19 +40,24 @@ class Producer:
         self._selector = selectors.DefaultSelector()
         self._waker = Waker()
         self._sink = KafkaSink(settings, self._waker.wake)
-        self._server = HandoffServer(paths.handoff_socket, paths.handoff_key, self._selector, self._take_in)
-        self._seen = SeenIds()
+        self._spool = Spool(paths.spool, settings.spool_max_bytes)
+        self._server = HandoffServer(
+            paths.handoff_socket,
+            paths.handoff_key,
+            self._selector,
+            lambda record, batch: self._delivery.take_in(record, batch),
+        )
+        self._delivery = Delivery(self._sink, self._spool, self._server.record_is_durable)
         self._status = StatusFile(paths.status, PROGRAM)
-        self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self._connect_backoff = Backoff(first=0.5, longest=5.0)
-        self._connect_at = 0.0
-        self._reminded_at = float("-inf")
-        self._said_silent = False
+        self._was_connected = False
+        self._said_trouble = ""
+        self._said_trouble_at = 0.0
+        self._look_after_at = 0.0
 
     def run(self, stop: Stop) -> None:
-        """Work until ``stop`` is requested, then finish what was taken in."""
+        """Work until ``stop`` is requested, then make durable what was taken in."""
         self._server.open()
-        self._server.pause()
+        self._delivery.open()
         self._selector.register(stop, selectors.EVENT_READ, lambda: None)
         self._selector.register(self._waker, selectors.EVENT_READ, self._waker.clear)
         logger.info(
@@ -63,113 +71,70 @@ class Producer:
             self._finish(stop)
         finally:
             self._server.close()
-            self._sink.close(timeout_seconds=0.5)
+            self._spool.close()
+            self._sink.close(timeout_seconds=0.2)
             self._status.remove()
 
     def _round(self) -> None:
-        if not self._sink.connected and not self._sink.pending and time.monotonic() >= self._connect_at:
-            self._connect()
-        wait = self._status.update(self._report)
-        due = self._sink.due_seconds()
-        if due is not None:
-            wait = min(wait, due)
-        if not self._sink.connected:
-            wait = min(wait, max(0.0, self._connect_at - time.monotonic()))
         began = time.monotonic()
-        self._serve(wait)
-        self._sink.follow_partitions()
-        self._watch_silence()
+        waits = [self._status.update(self._report), self._sink.due_seconds(), self._delivery.work()]
+        self._server.acknowledge()
+        self._tell_about_kafka(began)
+        if began >= self._look_after_at:
+            self._look_after_at = began + LOOK_AFTER_SECONDS
+            self._sink.look_after()
+            self._delivery.look_after()
+        if self._delivery.must_pause:
+            self._server.pause()
+        elif self._delivery.may_resume:
+            self._server.resume()
+        self._wait(min(wait for wait in waits if wait is not None))
         if self._sink.pending and time.monotonic() - began < ROUND_SECONDS:
             time.sleep(ROUND_SECONDS)
 
-    def _serve(self, wait_seconds: float) -> None:
-        for key, _events in self._selector.select(wait_seconds):
+    def _wait(self, seconds: float) -> None:
+        for key, _events in self._selector.select(seconds):
             key.data()
-        for outcome in self._sink.collect():
-            counts = self._counts[outcome.record.channel]
-            if outcome.refused is None:
-                counts["delivered"] += 1
-            else:
-                counts["refused"] += 1
-                logger.error(
-                    "Kafka refuses a message of {} for good, it is left out: id {}, {} bytes, {}",
-                    outcome.record.channel,
-                    outcome.record.id or "none",
-                    len(outcome.record.value),
-                    outcome.refused,
-                )
-            self._server.record_is_durable(outcome.token)
-        self._server.acknowledge()
-        if self._sink.full or not self._sink.connected:
-            self._server.pause()
-        elif self._sink.has_room:
-            self._server.resume()
 
-    def _take_in(self, record: ChatRecord, batch: PendingBatch) -> None:
-        if self._seen.add(record.channel, record.id):
-            self._sink.send(record, batch)
-        else:
-            self._counts[record.channel]["duplicate"] += 1
-            self._server.record_is_durable(batch)
-
-    def _connect(self) -> None:
-        try:
-            self._sink.connect()
-        except KafkaUnavailable as error:
-            now = time.monotonic()
-            self._connect_at = now + self._connect_backoff.next_seconds()
-            if now - self._reminded_at >= REMIND_SECONDS:
-                self._reminded_at = now
-                logger.warning("{}; messages wait in the readers", error)
-        else:
-            self._connect_backoff.reset()
-            self._reminded_at = float("-inf")
+    def _tell_about_kafka(self, now: float) -> None:
+        trouble = self._sink.trouble
+        if trouble and (trouble != self._said_trouble or now - self._said_trouble_at >= REMIND_SECONDS):
+            logger.warning("{}", trouble)
+            self._said_trouble = trouble
+            self._said_trouble_at = now
+        if self._sink.connected and not self._was_connected:
+            self._said_trouble = ""
             logger.info("ready, connected to Kafka, topic {}", self._settings.kafka_topic_chat_messages)
-
-    def _watch_silence(self) -> None:
-        silent = self._sink.silent_seconds()
-        if silent < SILENCE_SECONDS:
-            if self._said_silent:
-                self._said_silent = False
-                logger.info("Kafka takes messages again")
-            return
-        now = time.monotonic()
-        if not self._said_silent or now - self._reminded_at >= REMIND_SECONDS:
-            self._said_silent = True
-            self._reminded_at = now
-            logger.warning(
-                "Kafka at {} has taken nothing for {:.0f} s; {} messages wait here, more in the readers",
-                ", ".join(self._settings.kafka_addresses),
-                silent,
-                self._sink.pending,
-            )
+        self._was_connected = self._sink.connected
 
     def _finish(self, stop: Stop) -> None:
-        """Take nothing more in, see off what is on its way, tell the readers."""
+        """Take nothing more in, make durable what is here, tell the readers."""
         self._server.pause()
         # It stays readable, and would wake the loop without end.
         self._selector.unregister(stop)
-        deadline = Deadline(STOP_SECONDS)
-        while self._sink.pending and not deadline.passed():
-            for key, _events in self._selector.select(min(0.1, deadline.left_seconds())):
-                key.data()
-            for outcome in self._sink.collect():
-                self._server.record_is_durable(outcome.token)
-            self._server.acknowledge()
-        if self._sink.pending:
+        deadline = Deadline(STOP_KAFKA_SECONDS)
+        left = self._delivery.finish(lambda: self._wait(0.05), lambda: not deadline.passed())
+        self._server.acknowledge()
+        if self._spool.messages:
             logger.warning(
-                "stopped while Kafka had not taken {} messages; the readers still have them",
-                self._sink.pending,
+                "stopped; Kafka has not taken {} messages, they are in the spool", self._spool.messages
             )
-        else:
+        elif not left:
             logger.info("stopped, everything delivered")
 
     def _report(self) -> dict[str, object]:
+        lost: Counter[tuple[str, str]] = self._delivery.lost + self._spool.lost
+        channels: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+        for channel, counts in self._delivery.counts.items():
+            channels[channel].update(counts)
+        for (channel, reason), count in lost.items():
+            channels[channel].setdefault("lost", {})[reason] = count
         return {
-            "kafka_connected": self._sink.connected and not self._said_silent,
+            "kafka_connected": self._sink.connected and not self._delivery.spooling,
             "readers": self._server.readers,
-            "pending": self._sink.pending,
-            "channels": {channel: dict(counts) for channel, counts in sorted(self._counts.items())},
+            "pending": self._delivery.pending,
+            "spooled": self._spool.messages,
+            "channels": dict(sorted(channels.items())),
         }
 
 

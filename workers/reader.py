@@ -14,6 +14,7 @@ from loguru import logger
 
 from shared.channel_list import reader_name
 from shared.chat_message import ChatParser, LineRejected
+from shared.errors import SpoolError
 from shared.frames import FrameSocket
 from shared.handoff_client import HandoffClient
 from shared.irc_line import IrcLine
@@ -21,7 +22,7 @@ from shared.login_gate import Kind, LoginGate
 from shared.paths import Paths
 from shared.settings import Settings
 from shared.status_file import StatusFile
-from shared.stopping import STOP_SECONDS, Stop
+from shared.stopping import Stop
 from shared.timing import Backoff, Deadline
 from shared.token_file import token_of_the_moment
 from shared.waker import Waker
@@ -31,7 +32,8 @@ from workers.twitch_connection import TwitchConnection, TwitchListener
 
 # A connection that has held this long was a good one: the next failure is a new story.
 GOOD_SECONDS = 60.0
-# Without a producer at the stop there is nobody to hand off to; the others still have to be stopped.
+# At the stop what the producer does not take goes to the spool; without a producer there is less to wait for.
+STOP_HANDOFF_SECONDS = 4.0
 STOP_ALONE_SECONDS = 0.5
 _LOG_REJECTED_EVERY_SECONDS = 10.0
 _CHANNEL_NOTICES = frozenset(
@@ -50,6 +52,7 @@ class Reader(TwitchListener):
         self._schedule = JoinSchedule(wanted, lambda: self._reserve("join"))
         self._wanted = self._schedule.wanted
         self._handoff = HandoffClient(paths.handoff_socket, paths.handoff_key, program)
+        self._spool_path = paths.spool
         self._status = StatusFile(paths.status, program)
         self._parser = ChatParser(own_login=settings.twitch_username)
         self._current: TwitchConnection | None = None
@@ -307,7 +310,7 @@ class Reader(TwitchListener):
             connection.on_readable()
         self._current, self._successor = None, None
         self._watch()
-        deadline = Deadline(STOP_SECONDS)
+        deadline = Deadline(STOP_HANDOFF_SECONDS)
         alone = Deadline(STOP_ALONE_SECONDS)
         while self._handoff.pending and not deadline.passed():
             if not self._handoff.connected and alone.passed():
@@ -317,12 +320,23 @@ class Reader(TwitchListener):
             limit = min(0.1, deadline.left_seconds())
             self._dispatch(self._selector.select(limit if wait is None else min(wait, limit)))
         if self._handoff.pending:
-            for channel, count in self._handoff.pending_by_channel().items():
-                logger.error(
-                    "{} messages of #{} are lost: the producer did not take them in time", count, channel
-                )
+            self._leave_rest()
         else:
             logger.info("stopped, everything handed off")
+
+    def _leave_rest(self) -> None:
+        """No producer has made durable what is still here: put it into the spool for the next one."""
+        # Only here: SQLite would cost every reader memory all its life.
+        from shared.spool import leave_rest
+
+        rest = self._handoff.rest()
+        try:
+            leave_rest(self._spool_path, self._settings.spool_max_bytes, rest)
+        except SpoolError as error:
+            for channel, count in Counter(record.channel for record in rest).items():
+                logger.error("{} messages of #{} are lost: {}", count, channel, error)
+        else:
+            logger.info("stopped, {} messages left in the spool for the next producer", len(rest))
 
     def _report(self) -> dict[str, object]:
         current = self._current
@@ -335,7 +349,7 @@ class Reader(TwitchListener):
             "channels": {
                 channel: {
                     "joined": channel in joined,
-                    "lost": self._handoff.lost[channel],
+                    "lost": {"outbox_full": self._handoff.lost[channel]},
                     **self._counts[channel],
                 }
                 for channel in sorted(self._wanted)

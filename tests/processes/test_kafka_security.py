@@ -19,7 +19,7 @@ from shared.errors import KafkaUnavailable, SettingsError
 from shared.paths import Paths
 from tests.processes.conftest import free_port
 from tests.processes.service import wait_until
-from tests.processes.test_kafka_sink import collect, record
+from tests.processes.test_kafka_sink import collect, connect, record
 from workers import kafka_jars
 
 with warnings.catch_warnings():
@@ -108,7 +108,7 @@ class SecureBroker:
     def answers(self) -> bool:
         try:
             sink = self.sink(self.ssl, "SSL")
-            sink.connect()
+            connect(sink)
         except KafkaUnavailable:
             return False
         sink.close(1)
@@ -136,7 +136,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureBroker]:
 def test_a_login_delivers(secure: SecureBroker, protocol: str, mechanism: str) -> None:
     port = secure.sasl if protocol == "SASL_PLAINTEXT" else secure.sasl_ssl
     sink = secure.sink(port, protocol, mechanism)
-    sink.connect()
+    connect(sink)
     sink.send(record(1), 1)
     assert collect(sink, 1)[0].refused is None
     sink.close(1)
@@ -144,7 +144,7 @@ def test_a_login_delivers(secure: SecureBroker, protocol: str, mechanism: str) -
 
 def test_tls_alone_delivers(secure: SecureBroker) -> None:
     sink = secure.sink(secure.ssl, "SSL")
-    sink.connect()
+    connect(sink)
     sink.send(record(1), 1)
     assert collect(sink, 1)[0].refused is None
     sink.close(1)
@@ -154,7 +154,7 @@ def test_tls_alone_delivers(secure: SecureBroker) -> None:
 def test_a_wrong_password_is_one_line_that_does_not_show_it(secure: SecureBroker, mechanism: str) -> None:
     sink = secure.sink(secure.sasl, "SASL_PLAINTEXT", mechanism, KAFKA_SASL_PASSWORD="wrong-password")
     with pytest.raises(KafkaUnavailable) as caught:
-        sink.connect()
+        connect(sink)
     assert "KAFKA_SASL_PASSWORD" in str(caught.value)
     assert "wrong-password" not in str(caught.value)
 
@@ -163,7 +163,7 @@ def test_an_unknown_authority_is_refused(secure: SecureBroker, tmp_path: Path) -
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(str(other))
     with pytest.raises(KafkaUnavailable):
-        secure.sink(secure.ssl, "SSL", KAFKA_SSL_CAFILE=str(other)).connect()
+        connect(secure.sink(secure.ssl, "SSL", KAFKA_SSL_CAFILE=str(other)))
 
 
 def test_a_login_without_a_password_is_named_at_once(secure: SecureBroker) -> None:

@@ -1,0 +1,395 @@
+"""The spool: messages that Kafka does not take now, on disk and in order.
+
+An SQLite database in WAL mode. The producer appends, reads on and removes; a reader that has to stop while
+no producer is there leaves its rest, which the producer takes over later. Every commit is on disk when it
+returns.
+"""
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from loguru import logger
+
+from shared.chat_message import ChatRecord
+from shared.errors import SpoolError
+
+LOST_FULL = "spool_full"
+LOST_DAMAGED = "spool_damaged"
+# A transaction's size, for the write-ahead log's sake, and how long another process may hold the file.
+TRANSACTION_BYTES = 1024 * 1024
+BUSY_SECONDS = 2.0
+# Looking through a larger file at the start would take seconds; damage shows when it is read.
+CHECK_BYTES = 64 * 1024 * 1024
+SHRINK_BYTES = 8 * 1024 * 1024
+_ROW_OVERHEAD_BYTES = 20
+_PAGE_BYTES = 4096
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS message (number INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS rest (number INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS waiting (channel TEXT PRIMARY KEY, messages INTEGER NOT NULL) WITHOUT ROWID;
+"""
+_Result = TypeVar("_Result")
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(ChatRecord).decode
+
+
+class Spool:
+    """The producer's view of the spool. ``max_bytes`` bounds its files together.
+
+    The file is opened, or made, when it is needed first, and again after a failure.
+
+    Messages have growing numbers. ``lost`` counts what was given up, by channel and reason: the oldest when
+    the bound is reached, and what was in a damaged file, which is moved aside and replaced by an empty one.
+    Whatever else goes wrong raises SpoolError; nothing is stored or removed then.
+    """
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self.lost: Counter[tuple[str, str]] = Counter()
+        self._path = path
+        self._log_bytes = min(8 * 1024 * 1024, max_bytes // 4)
+        self._max_pages = max(16, (max_bytes - self._log_bytes) // _PAGE_BYTES)
+        self._database: sqlite3.Connection | None = None
+        self._stored: Counter[str] = Counter()
+        self._unsent: Counter[str] = Counter()
+        # Numbers up to this one were given out by `read_on`, or are on their way from the beginning.
+        self._cursor = 0
+        self._newest = 0
+        # Smaller numbers were in a file that is gone.
+        self._first = 0
+        self._loaded = False
+        self._data_version = -1
+        self._full_logged_at = float("-inf")
+
+    @property
+    def messages(self) -> int:
+        """How many are stored."""
+        return self._stored.total()
+
+    @property
+    def unsent(self) -> int:
+        """How many ``read_on`` will still give."""
+        return self._unsent.total()
+
+    def close(self) -> None:
+        """Close the file; what is stored stays."""
+        if self._database is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._database.close()
+            self._database = None
+
+    def append(self, records: Sequence[ChatRecord], sent: bool = False) -> range:
+        """Store as many of ``records``, from the first, as one transaction takes; give their numbers.
+
+        ``sent``: they are on their way to Kafka already; unless older ones are to be sent, ``read_on`` leaves
+        them out.
+        """
+        blobs = _first_blobs(records, min(TRANSACTION_BYTES, self._log_bytes // 4))
+        taken = Counter(record.channel for record in records[: len(blobs)])
+
+        def store(database: sqlite3.Connection) -> range:
+            self._make_room(database, sum(map(len, blobs)) + _ROW_OVERHEAD_BYTES * len(blobs))
+            with _transaction(database):
+                newest = _insert(database, "message", blobs)
+                _count(database, taken)
+            return range(newest - len(blobs) + 1, newest + 1)
+
+        numbers = self._run(store)
+        self._newest = numbers[-1]
+        self._stored += taken
+        if sent and not self.unsent:
+            self._cursor = self._newest
+        else:
+            self._unsent += taken
+        return numbers
+
+    def read_on(self, limit: int) -> list[tuple[int, ChatRecord]]:
+        """The next messages with their numbers, in order, each once; they stay stored until ``remove``."""
+        if not self.unsent:
+            return []
+        rows = self._run(
+            lambda database: database.execute(
+                "SELECT number, record FROM message WHERE number > ? ORDER BY number LIMIT ?",
+                (self._cursor, limit),
+            ).fetchall()
+        )
+        if not rows:
+            # Counters that a crash of the machine left behind their rows.
+            self._unsent.clear()
+            return []
+        self._cursor = rows[-1][0]
+        found = [(number, self._decoded(blob)) for number, blob in rows]
+        self._unsent -= Counter(record.channel for _number, record in found if record is not None)
+        unreadable = [number for number, record in found if record is None]
+        if unreadable:
+            self.lost["", LOST_DAMAGED] += len(unreadable)
+            logger.error("spool: {} messages could not be read and are lost", len(unreadable))
+            with contextlib.suppress(SpoolError):
+                self._run(lambda database: _delete(database, unreadable, Counter()))
+        return [(number, record) for number, record in found if record is not None]
+
+    def remove(self, messages: Iterable[tuple[int, str]]) -> None:
+        """Forget messages, each given as its number and channel."""
+        valid = [(number, channel) for number, channel in messages if number >= self._first]
+        counts = Counter(channel for _number, channel in valid)
+        self._run(lambda database: _delete(database, [number for number, _channel in valid], counts))
+        self._stored -= counts
+        self._unsent -= Counter(channel for number, channel in valid if number > self._cursor)
+        if not self.messages:
+            self._shrink()
+
+    def newest(self, limit: int) -> list[ChatRecord]:
+        """The messages that were stored last, in no order."""
+        rows = self._run(
+            lambda database: database.execute(
+                "SELECT record FROM message ORDER BY number DESC LIMIT ?", (limit,)
+            ).fetchall()
+        )
+        records = (self._decoded(blob) for (blob,) in rows)
+        return [record for record in records if record is not None]
+
+    def changed_by_others(self) -> bool:
+        """Whether another process has written to the file since the last call; True at the first."""
+        before = self._data_version
+        self._data_version = self._run(
+            lambda database: int(database.execute("PRAGMA data_version").fetchone()[0])
+        )
+        return self._data_version != before
+
+    def rests(self, limit: int) -> list[tuple[int, ChatRecord]]:
+        """The oldest messages that readers have left here, with their numbers among the rests."""
+        rows = self._run(
+            lambda database: database.execute(
+                "SELECT number, record FROM rest ORDER BY number LIMIT ?", (limit,)
+            ).fetchall()
+        )
+        found = [(number, self._decoded(blob)) for number, blob in rows]
+        return [(number, record) for number, record in found if record is not None]
+
+    def take_over(self, up_to: int, records: Sequence[ChatRecord]) -> None:
+        """Store ``records`` in place of the rests with numbers up to ``up_to``."""
+        taken = Counter(record.channel for record in records)
+
+        def move(database: sqlite3.Connection) -> int:
+            with _transaction(database):
+                newest = _insert(database, "message", [_encode(record) for record in records])
+                _count(database, taken)
+                database.execute("DELETE FROM rest WHERE number <= ?", (up_to,))
+            return newest
+
+        self._newest = max(self._newest, self._run(move))
+        self._stored += taken
+        self._unsent += taken
+
+    def _decoded(self, blob: bytes) -> ChatRecord | None:
+        try:
+            return _decode(blob)
+        except (msgspec.DecodeError, UnicodeDecodeError, TypeError):
+            return None
+
+    def _make_room(self, database: sqlite3.Connection, needed_bytes: int) -> None:
+        """Drop the oldest that are not on their way, until ``needed_bytes`` more are within the bound."""
+        allowed = self._max_pages - needed_bytes // _PAGE_BYTES - 1
+        # A small part of the whole at a time.
+        at_once = min(1000, max(10, self._max_pages // 16))
+        while _used_pages(database) > allowed:
+            rows = database.execute(
+                "SELECT number, record FROM message WHERE number > ? ORDER BY number LIMIT ?",
+                (self._cursor, at_once),
+            ).fetchall()
+            if not rows:
+                raise SpoolError("the spool has reached SPOOL_MAX_BYTES")
+            records = [self._decoded(blob) for _number, blob in rows]
+            dropped = Counter(record.channel if record else "" for record in records)
+            _delete(database, [number for number, _blob in rows], dropped)
+            self._cursor = rows[-1][0]
+            self._stored -= dropped
+            self._unsent -= dropped
+            self.lost.update({(channel, LOST_FULL): count for channel, count in dropped.items()})
+            self._log_full()
+
+    def _log_full(self) -> None:
+        now = time.monotonic()
+        if now - self._full_logged_at >= 60.0:
+            self._full_logged_at = now
+            lost = sum(count for (_channel, reason), count in self.lost.items() if reason == LOST_FULL)
+            logger.error(
+                "spool: SPOOL_MAX_BYTES is reached, the oldest messages are dropped, {} lost so far; "
+                "bring Kafka back or raise SPOOL_MAX_BYTES",
+                lost,
+            )
+
+    def _shrink(self) -> None:
+        """Give the disk back what a long outage took."""
+
+        def shrink(database: sqlite3.Connection) -> None:
+            if database.execute("PRAGMA page_count").fetchone()[0] * _PAGE_BYTES > SHRINK_BYTES:
+                database.execute("VACUUM")
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+        with contextlib.suppress(SpoolError):
+            self._run(shrink)
+
+    def _run(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        """Do ``work``; when the file turns out to be damaged, do it on a new one."""
+        try:
+            try:
+                return work(self._opened())
+            except sqlite3.DatabaseError as error:
+                if _code(error) not in _DAMAGE:
+                    raise
+                self._replace_damaged(error)
+                return work(self._opened())
+        except (sqlite3.Error, OSError) as error:
+            # Opened anew at the next attempt: the trouble may have been with this descriptor.
+            self.close()
+            raise SpoolError(f"the spool {self._path} cannot be used: {_reason(error)}") from None
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._database is None:
+            database = _connect(self._path, self._log_bytes)
+            self._database = database
+            if database.execute("PRAGMA page_count").fetchone()[0] * _PAGE_BYTES <= CHECK_BYTES:
+                verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+                if verdict != "ok":
+                    damage = sqlite3.DatabaseError(verdict)
+                    damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+                    raise damage
+            self._load(database)
+        return self._database
+
+    def _load(self, database: sqlite3.Connection) -> None:
+        row = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'message'").fetchone()
+        if row is None and self._newest:
+            # A new file in place of a damaged one goes on with its numbers.
+            database.execute("INSERT INTO sqlite_sequence VALUES ('message', ?)", (self._newest,))
+        if not self._loaded:
+            self._loaded = True
+            self._newest = max(self._newest, row[0] if row else 0)
+            self._stored = Counter(dict(database.execute("SELECT channel, messages FROM waiting")))
+            self._unsent = Counter(self._stored)
+
+    def _replace_damaged(self, error: Exception) -> None:
+        lost, known = Counter(self._unsent), self._loaded
+        if not known and self._database is not None:
+            with contextlib.suppress(sqlite3.Error):
+                lost = Counter(dict(self._database.execute("SELECT channel, messages FROM waiting")))
+                known = True
+        self.close()
+        aside = self._path.with_name(f"{self._path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                self._path.with_name(self._path.name + suffix).replace(aside.with_name(aside.name + suffix))
+        self.lost.update({(channel, LOST_DAMAGED): count for channel, count in lost.items()})
+        self._stored.clear()
+        self._unsent.clear()
+        self._cursor = self._newest
+        self._first = self._newest + 1
+        logger.error(
+            "spool: the file is damaged ({}), a new one is made; {} messages are lost unless you get them "
+            "out of {}",
+            str(error).splitlines()[-1],
+            lost.total() if known else "an unknown number of",
+            aside,
+        )
+
+
+def leave_rest(path: Path, max_bytes: int, records: Iterable[ChatRecord]) -> None:
+    """Put what a reader could not hand off into the spool, all or nothing. Raises SpoolError."""
+    log_bytes = min(8 * 1024 * 1024, max_bytes // 4)
+    try:
+        with contextlib.closing(_connect(path, log_bytes)) as database, _transaction(database):
+            _insert(database, "rest", [_encode(record) for record in records])
+            if _used_pages(database) * _PAGE_BYTES > max_bytes - log_bytes:
+                raise SpoolError("the spool has reached SPOOL_MAX_BYTES")
+    except (sqlite3.Error, OSError) as error:
+        raise SpoolError(f"the spool {path} cannot be used: {_reason(error)}") from None
+
+
+def _connect(path: Path, log_bytes: int) -> sqlite3.Connection:
+    # SQLite would make it with the umask's mode; its other files follow this one.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    try:
+        database.execute(f"PRAGMA page_size={_PAGE_BYTES}")
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.execute(f"PRAGMA wal_autocheckpoint={max(8, log_bytes // 2 // _PAGE_BYTES)}")
+        database.execute(f"PRAGMA journal_size_limit={log_bytes}")
+        database.executescript(_SCHEMA)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+@contextlib.contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        # Some errors have rolled it back already.
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+
+
+def _insert(database: sqlite3.Connection, table: str, blobs: list[bytes]) -> int:
+    """Number of the newest row afterwards; 0 when there has never been one."""
+    database.executemany(f"INSERT INTO {table} (record) VALUES (?)", ((blob,) for blob in blobs))
+    row = database.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _count(database: sqlite3.Connection, changes: Counter[str]) -> None:
+    database.executemany(
+        "INSERT INTO waiting VALUES (?, ?) "
+        "ON CONFLICT (channel) DO UPDATE SET messages = messages + excluded.messages",
+        changes.items(),
+    )
+
+
+def _delete(database: sqlite3.Connection, numbers: list[int], channels: Counter[str]) -> None:
+    with _transaction(database):
+        database.executemany("DELETE FROM message WHERE number = ?", ((number,) for number in numbers))
+        _count(database, Counter({channel: -count for channel, count in channels.items()}))
+        database.execute("DELETE FROM waiting WHERE messages <= 0")
+
+
+def _used_pages(database: sqlite3.Connection) -> int:
+    pages: int = database.execute("PRAGMA page_count").fetchone()[0]
+    free: int = database.execute("PRAGMA freelist_count").fetchone()[0]
+    return pages - free
+
+
+def _first_blobs(records: Sequence[ChatRecord], limit_bytes: int) -> list[bytes]:
+    blobs: list[bytes] = []
+    left = limit_bytes
+    for record in records:
+        blob = _encode(record)
+        left -= len(blob)
+        if left < 0 and blobs:
+            break
+        blobs.append(blob)
+    return blobs
+
+
+def _code(error: sqlite3.Error) -> int:
+    # Only errors of SQLite itself have one; the upper bits tell the kind apart.
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, sqlite3.Error):
+        advice = {sqlite3.SQLITE_FULL: "; free some disk", sqlite3.SQLITE_IOERR: "; is the disk full?"}
+        return f"{error}{advice.get(_code(error), '')}"
+    return str(error)

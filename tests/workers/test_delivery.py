@@ -1,0 +1,375 @@
+"""What is durable when, and in which order records reach the topic, with a real spool and a scripted sink."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.chat_message import ChatRecord
+from shared.handoff_server import PendingBatch, Session
+from shared.seen_ids import key_of
+from shared.spool import Spool, leave_rest
+from tests.shared.handoff_loop import record
+from workers.delivery import SPOOL_AFTER_SECONDS, Delivery
+from workers.kafka_sink import Outcome
+
+PLENTY = 1024**3
+
+
+class ScriptedSink:
+    """Kafka as the delivery sees it: what was sent is done when the test says so."""
+
+    def __init__(self, reachable: bool = True, tail: set[str] | None = None) -> None:
+        self.reachable = reachable
+        self.connected = False
+        self.full = False
+        self.has_room = True
+        self.tail = tail
+        self.sent: list[tuple[ChatRecord, object]] = []
+        self.outcomes: list[Outcome] = []
+        self.topic: list[ChatRecord] = []
+
+    def send(self, one: ChatRecord, token: object) -> None:
+        self.sent.append((one, token))
+
+    def collect(self) -> list[Outcome]:
+        self.connected = self.reachable
+        outcomes, self.outcomes = self.outcomes, []
+        return outcomes
+
+    def take_tail(self) -> set[str] | None:
+        if not self.connected:
+            return None
+        tail, self.tail = self.tail, None
+        return tail
+
+    def append(self, count: int = 1_000_000) -> None:
+        """Kafka has the first ``count`` and acknowledges them."""
+        done, self.sent = self.sent[:count], self.sent[count:]
+        self.topic += [one for one, _token in done]
+        self.outcomes += [Outcome(one, token, None) for one, token in done]
+
+
+class Desk:
+    """A delivery over a folder, with a clock of its own and a count of what is durable."""
+
+    def __init__(self, folder: Path, sink: ScriptedSink, max_bytes: int = PLENTY) -> None:
+        self.now = 1000.0
+        self.sink = sink
+        self.spool = Spool(folder / "spool.sqlite3", max_bytes)
+        self.durable: list[PendingBatch] = []
+        self.session = Session("reader-xqc")
+        self.delivery = Delivery(sink, self.spool, self.durable.append, clock=lambda: self.now)
+        self.delivery.open()
+
+    def take_in(self, *records: ChatRecord) -> PendingBatch:
+        batch = PendingBatch(self.session, 1, len(records))
+        for one in records:
+            self.delivery.take_in(one, batch)
+        return batch
+
+    def work(self, seconds: float = 0.0) -> None:
+        self.now += seconds
+        self.delivery.work()
+
+    def outage(self) -> None:
+        self.work()
+        self.work(SPOOL_AFTER_SECONDS)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path, ScriptedSink())
+    desk.work()
+    yield desk
+    desk.spool.close()
+
+
+def ids(records: list[ChatRecord]) -> list[str]:
+    return [one.id for one in records]
+
+
+def test_a_record_is_durable_when_kafka_has_it_and_not_before(desk: Desk) -> None:
+    batch = desk.take_in(record(1), record(2))
+    desk.work()
+    assert desk.durable == []
+    desk.sink.append(1)
+    desk.work()
+    assert desk.durable == [batch]
+    desk.sink.append()
+    desk.work()
+    assert desk.durable == [batch, batch]
+    assert desk.spool.messages == 0
+
+
+def test_after_some_seconds_what_is_on_its_way_and_what_is_new_go_to_the_spool(desk: Desk) -> None:
+    desk.take_in(record(1))
+    desk.work(SPOOL_AFTER_SECONDS / 2)
+    desk.take_in(record(2))
+    assert desk.durable == []
+    desk.work(SPOOL_AFTER_SECONDS / 2)
+    desk.take_in(record(3))
+    desk.work(0.2)
+    assert len(desk.durable) == 3
+    assert desk.delivery.spooling
+    assert desk.delivery.pending == 0
+    assert ids([one for one, _token in desk.sink.sent]) == ["id-1", "id-2"]
+
+
+def test_when_kafka_is_back_the_spool_is_sent_in_order_and_emptied(desk: Desk) -> None:
+    desk.take_in(record(1))
+    desk.outage()
+    desk.take_in(record(2), record(3))
+    desk.work(0.2)
+    desk.sink.append()
+    desk.work(0.2)
+    desk.take_in(record(4))
+    desk.sink.append()
+    desk.work(0.2)
+    desk.sink.append()
+    desk.work(0.2)
+    desk.work(0.2)
+    assert ids(desk.sink.topic) == ["id-1", "id-2", "id-3", "id-4"]
+    assert desk.spool.messages == 0
+    assert not desk.delivery.spooling
+    assert len(desk.durable) == 4
+
+
+def test_a_kafka_that_was_never_there_is_waited_for_in_the_spool(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, ScriptedSink(reachable=False))
+    desk.take_in(record(1))
+    desk.work(1)
+    assert desk.durable == []
+    desk.work(SPOOL_AFTER_SECONDS)
+    assert len(desk.durable) == 1
+    desk.sink.reachable = True
+    desk.work()
+    desk.sink.append()
+    assert ids(desk.sink.topic) == ["id-1"]
+    desk.spool.close()
+
+
+def test_a_copy_is_durable_only_when_the_first_one_is(desk: Desk) -> None:
+    first = desk.take_in(record(1))
+    second = desk.take_in(record(1))
+    desk.work()
+    assert desk.durable == []
+    desk.sink.append()
+    desk.work()
+    assert desk.durable == [first, second]
+    third = desk.take_in(record(1))
+    assert desk.durable == [first, second, third]
+    assert ids(desk.sink.topic) == ["id-1"]
+    assert desk.delivery.counts["xqc"] == {"delivered": 1, "duplicate": 2}
+
+
+def test_messages_without_an_id_are_all_kept(desk: Desk) -> None:
+    nameless = ChatRecord("xqc", "", 1, 1, "", "", b"{}")
+    desk.take_in(nameless, nameless)
+    desk.outage()
+    desk.sink.append()
+    desk.work(0.2)
+    assert len(desk.sink.topic) == 2
+    desk.take_in(nameless)
+    desk.sink.append()
+    assert len(desk.sink.topic) == 3
+
+
+def test_a_new_process_sends_what_is_in_the_spool_but_for_what_the_topic_has(tmp_path: Path) -> None:
+    killed = Desk(tmp_path, ScriptedSink())
+    killed.take_in(*(record(number) for number in range(5)))
+    killed.outage()
+    killed.spool.close()
+    # Kafka had appended two of them, and nobody was told.
+    tail = {key_of("xqc", "id-0"), key_of("xqc", "id-1")}
+    desk = Desk(tmp_path, ScriptedSink(tail=tail))
+    again = desk.take_in(record(3), record(1))
+    assert desk.durable == [again, again]
+    desk.work()
+    desk.take_in(record(0), record(5))
+    desk.work(0.2)
+    desk.sink.append()
+    desk.work(0.2)
+    desk.sink.append()
+    desk.work(0.2)
+    assert ids(desk.sink.topic) == ["id-2", "id-3", "id-4", "id-5"]
+    assert desk.spool.messages == 0
+    desk.spool.close()
+
+
+def test_what_was_taken_in_before_the_topic_was_read_back_is_not_sent_twice(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, ScriptedSink(reachable=False, tail={key_of("xqc", "id-1")}))
+    batch = desk.take_in(record(1), record(2))
+    desk.work()
+    desk.sink.reachable = True
+    desk.work()
+    assert ids([one for one, _token in desk.sink.sent]) == ["id-2"]
+    assert desk.durable == [batch]
+    desk.spool.close()
+
+
+def test_rests_of_readers_are_taken_over_once_and_behind_what_is_there(tmp_path: Path, desk: Desk) -> None:
+    desk.take_in(record(1))
+    desk.outage()
+    leave_rest(tmp_path / "spool.sqlite3", PLENTY, [record(1), record(2), record(3)])
+    leave_rest(tmp_path / "spool.sqlite3", PLENTY, [record(2), record(3)])
+    desk.delivery.look_after()
+    late = desk.take_in(record(3))
+    assert late in desk.durable
+    desk.sink.append()
+    desk.work(0.2)
+    desk.sink.append()
+    assert ids(desk.sink.topic) == ["id-1", "id-2", "id-3"]
+
+
+def test_rests_that_come_while_records_are_on_their_way_break_nothing(tmp_path: Path, desk: Desk) -> None:
+    desk.take_in(record(1))
+    leave_rest(tmp_path / "spool.sqlite3", PLENTY, [record(2)])
+    desk.delivery.look_after()
+    desk.outage()
+    assert len(desk.durable) == 1
+    desk.sink.append()
+    for _ in range(3):
+        desk.work(0.3)
+        desk.sink.append()
+    desk.work(0.3)
+    assert sorted(ids(desk.sink.topic)) == ["id-1", "id-2"]
+    assert desk.spool.messages == desk.spool.unsent == 0
+
+
+def test_a_spool_that_cannot_be_written_leaves_messages_with_the_readers_and_recovers(tmp_path: Path) -> None:
+    place = tmp_path / "spool.sqlite3"
+    place.mkdir()
+    desk = Desk(tmp_path, ScriptedSink())
+    desk.work()
+    desk.take_in(record(1))
+    desk.outage()
+    desk.take_in(record(2))
+    desk.work(0.2)
+    assert desk.durable == []
+    assert desk.delivery.pending == 2
+    place.rmdir()
+    desk.work(2)
+    assert len(desk.durable) == 2
+    desk.sink.append()
+    desk.work(0.2)
+    desk.sink.append()
+    assert ids(desk.sink.topic) == ["id-1", "id-2"]
+    desk.spool.close()
+
+
+def test_too_much_at_once_pauses_the_readers_until_there_is_room(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, ScriptedSink(reachable=False))
+    desk.take_in(*(record(number) for number in range(20_000)))
+    assert desk.delivery.must_pause
+    assert not desk.delivery.may_resume
+    desk.work(SPOOL_AFTER_SECONDS)
+    assert not desk.delivery.must_pause
+    assert desk.delivery.may_resume
+    assert len(desk.durable) == 20_000
+    desk.spool.close()
+
+
+def test_what_kafka_refuses_for_good_is_counted_as_lost_and_durable(desk: Desk) -> None:
+    batch = desk.take_in(record(1))
+    [(one, token)] = desk.sink.sent
+    desk.sink.outcomes.append(Outcome(one, token, "too large"))
+    desk.work()
+    assert desk.durable == [batch]
+    assert desk.delivery.lost["xqc", "refused_by_kafka"] == 1
+
+
+def test_at_the_stop_everything_is_durable_even_without_kafka(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, ScriptedSink(reachable=False))
+    desk.take_in(record(1))
+    assert desk.delivery.finish(lambda: None, lambda: True) == 0
+    assert len(desk.durable) == 1
+    desk.spool.close()
+
+
+def test_at_the_stop_kafka_is_waited_for_while_it_takes_messages(desk: Desk) -> None:
+    desk.take_in(record(1), record(2))
+    assert desk.delivery.finish(lambda: desk.sink.append(1), lambda: True) == 0
+    assert ids(desk.sink.topic) == ["id-1", "id-2"]
+    assert desk.spool.messages == 0
+
+
+STEPS = st.lists(
+    st.sampled_from(
+        ["read", "read", "read", "append", "some", "away", "back", "work", "late", "kill", "lost ack"]
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS)
+@settings(max_examples=150, deadline=None)
+def test_whatever_happens_each_message_is_in_the_topic_once_and_in_order(steps: list[str]) -> None:
+    """Random outages, delays and kills; a reader sends again what was not durable, as the real one does."""
+    with tempfile.TemporaryDirectory() as name:
+        story = _Story(Path(name))
+        for step in steps:
+            story.take(step)
+        story.end()
+        assert ids(story.topic) == [f"id-{number}" for number in range(story.next)]
+
+
+class _Story:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.topic: list[ChatRecord] = []
+        self.next = 0
+        self.outbox: list[ChatRecord] = []
+        self.desk = self._start()
+
+    def _start(self) -> Desk:
+        sink = ScriptedSink(tail={key_of(one.channel, one.id) for one in self.topic})
+        sink.topic = self.topic
+        desk = Desk(self.folder, sink)
+        self.batches = [(one, desk.take_in(one)) for one in self.outbox]
+        return desk
+
+    def take(self, step: str) -> None:
+        sink = self.desk.sink
+        if step == "read":
+            one = record(self.next)
+            self.next += 1
+            self.outbox.append(one)
+            self.batches.append((one, self.desk.take_in(one)))
+        elif step == "append" and sink.connected:
+            sink.append()
+        elif step == "some" and sink.connected:
+            sink.append(2)
+        elif step in ("away", "back"):
+            sink.reachable = step == "back"
+        elif step == "lost ack" and sink.connected:
+            # Kafka has them, nobody is told before the kill.
+            self.topic += [one for one, _token in sink.sent]
+            self._kill()
+        elif step == "kill":
+            self._kill()
+        else:
+            self.desk.work(5.0 if step == "late" else 0.3)
+        self._forget()
+
+    def _forget(self) -> None:
+        durable = {id(batch) for batch in self.desk.durable}
+        self.batches = [(one, batch) for one, batch in self.batches if id(batch) not in durable]
+        self.outbox = [one for one, _batch in self.batches]
+
+    def _kill(self) -> None:
+        self.desk.spool.close()
+        self.desk = self._start()
+
+    def end(self) -> None:
+        self.desk.sink.reachable = True
+        for _ in range(10):
+            self.desk.work(0.3)
+            self.desk.sink.append()
+            self._forget()
+        assert self.outbox == []
+        assert self.desk.spool.messages == 0
+        self.desk.spool.close()

@@ -1,0 +1,234 @@
+"""The connection to Kafka: made in a thread beside the loop, watched, and made anew when it is broken."""
+
+import functools
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka import errors as kafka_errors
+from kafka.partitioner.default import murmur2
+from loguru import logger
+
+from shared.errors import KafkaUnavailable
+from shared.settings import Settings
+from shared.timing import Backoff
+from workers.kafka_client import (
+    connection_options,
+    count_partitions,
+    ensure_topic,
+    in_thread,
+    or_unavailable,
+)
+from workers.kafka_tail import read_tail
+
+PARTITIONS_CHECK_SECONDS = 10.0
+# Kafka has acknowledged nothing for so long: look whether it and the topic are there.
+PROBE_AFTER_SECONDS = 5.0
+PROBE_EVERY_SECONDS = 10.0
+# It has been there all the time, so the connection is to blame.
+REPLACE_AFTER_SECONDS = 60.0
+# About 24 days: an outage ends by Kafka's return, never by a time-out that would forget messages.
+NO_DELIVERY_TIMEOUT_MS = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class _Opened:
+    producer: KafkaProducer
+    partition_count: int
+    tail: set[str] | None
+
+
+class KafkaConnection:
+    """A kafka-python producer for one topic, replaced by a new one whenever it was abandoned.
+
+    ``wake`` is called from other threads when ``advance`` has something to do. ``clock`` gives monotonic
+    seconds. No method blocks for long.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        wake: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+        delivery_timeout_ms: int = NO_DELIVERY_TIMEOUT_MS,
+        replace_after_seconds: float = REPLACE_AFTER_SECONDS,
+    ) -> None:
+        self.producer: KafkaProducer | None = None
+        """None while there is no connection; kafka-python sees to broken sockets by itself."""
+        self.trouble = ""
+        """Why there is none and what to do; empty while there is one, or the first is being made."""
+        self.must_read_back = True
+        """Whether the next connection begins with reading the newest records back."""
+        self._settings = settings
+        self._topic = settings.kafka_topic_chat_messages
+        self._wake = wake
+        self._clock = clock
+        self._delivery_timeout_ms = delivery_timeout_ms
+        self._replace_after_seconds = replace_after_seconds
+        self._closed = False
+        self._opening: Future[_Opened] | None = None
+        self._open_at = clock()
+        self._backoff = Backoff(first=0.2, longest=5.0)
+        self._probing: Future[None] | None = None
+        self._probe_at = 0.0
+        self._reachable_since: float | None = None
+        self._partition_count = 0
+        self._partitions: dict[bytes, int] = {}
+        self._partitions_checked_at = 0.0
+
+    def advance(self) -> set[str] | None:
+        """Begin or end an attempt to connect while there is no connection.
+
+        Gives the newest keys of the topic (as ``seen_ids.key_of``) once, when they were read back; else None.
+        """
+        if self.producer is not None:
+            return None
+        if self._opening is None:
+            if self._clock() >= self._open_at:
+                read_back = self.must_read_back
+                self._opening = in_thread(lambda: self._open(read_back), self._wake)
+            return None
+        if not self._opening.done():
+            return None
+        opening, self._opening = self._opening, None
+        try:
+            opened = opening.result()
+        except KafkaUnavailable as error:
+            self.trouble = str(error)
+            self._open_at = self._clock() + self._backoff.next_seconds()
+            return None
+        self.trouble = ""
+        self.producer = opened.producer
+        self._partition_count = opened.partition_count
+        self._partitions.clear()
+        self._reachable_since = None
+        if opened.tail is not None:
+            self.must_read_back = False
+        return opened.tail
+
+    def due_seconds(self) -> float | None:
+        """Seconds until ``advance`` has something to do without being woken; None for no such time."""
+        if self.producer is None and self._opening is None:
+            return max(0.0, self._open_at - self._clock())
+        return None
+
+    def partition_of(self, key: bytes) -> int:
+        """The partition that Java's default partitioner gives the key."""
+        partition = self._partitions.get(key)
+        if partition is None:
+            partition = self._partitions[key] = (murmur2(key) & 0x7FFFFFFF) % self._partition_count
+        return partition
+
+    def works(self) -> None:
+        """Kafka has taken something: the next failure is a new story."""
+        self._backoff.reset()
+
+    def watch(self, silent_seconds: float) -> None:
+        """Follow the topic's partitions; find out why Kafka has acknowledged nothing for so long."""
+        if self.producer is None:
+            return
+        if silent_seconds < PROBE_AFTER_SECONDS:
+            self._reachable_since = None
+            self._follow_partitions(self.producer)
+            return
+        self._probe()
+        since = self._reachable_since
+        if since is not None and self._clock() - since >= self._replace_after_seconds:
+            logger.warning("Kafka answers, but takes nothing over this connection: it is made anew")
+            self.abandon()
+
+    def abandon(self, pause: bool = False) -> None:
+        """Give the connection up, and with it what is on its way: its futures fail.
+
+        ``pause``: not before a growing pause is a new one made.
+        """
+        self._open_at = self._clock() + (self._backoff.next_seconds() if pause else 0.0)
+        producer, self.producer = self.producer, None
+        if producer is not None:
+            _close(producer, 0)
+
+    def close(self, timeout_seconds: float) -> None:
+        """Leave Kafka for good."""
+        self._closed = True
+        producer, self.producer = self.producer, None
+        if producer is not None:
+            _close(producer, timeout_seconds)
+
+    def _open(self, read_back: bool) -> _Opened:
+        """Find a broker and the topic, which is made when it is missing. Blocks; in a thread of its own."""
+
+        def work() -> _Opened:
+            ensure_topic(self._settings)
+            tail = read_tail(self._settings) if read_back else None
+            producer = KafkaProducer(**connection_options(self._settings), **self._producer_options())
+            try:
+                count = count_partitions(producer.partitions_for(self._topic))
+            except BaseException:
+                _close(producer, 0)
+                raise
+            if self._closed:
+                _close(producer, 0)
+            return _Opened(producer, count, tail)
+
+        return or_unavailable(self._settings, work)
+
+    def _probe(self) -> None:
+        """Look whether a broker answers and has the topic, which may have been deleted."""
+        now = self._clock()
+        if self._probing is not None:
+            if self._probing.done():
+                failed = self._probing.exception() is not None
+                self._reachable_since = None if failed else self._reachable_since or now
+                self._probing = None
+        elif now >= self._probe_at:
+            self._probe_at = now + PROBE_EVERY_SECONDS
+            work = functools.partial(ensure_topic, self._settings)
+            self._probing = in_thread(lambda: or_unavailable(self._settings, work), self._wake)
+
+    def _follow_partitions(self, producer: KafkaProducer) -> None:
+        """Notice partitions that were added: Java's partitioner gives keys anew from then on."""
+        now = self._clock()
+        if now - self._partitions_checked_at < PARTITIONS_CHECK_SECONDS:
+            return
+        self._partitions_checked_at = now
+        try:
+            count = count_partitions(producer.partitions_for(self._topic))
+        except kafka_errors.KafkaError:
+            return
+        if count != self._partition_count:
+            logger.warning(
+                "topic {} has {} partitions now, {} before: channels may change their partition",
+                self._topic,
+                count,
+                self._partition_count,
+            )
+            self._partition_count = count
+            self._partitions.clear()
+
+    def _producer_options(self) -> dict[str, Any]:
+        compression = self._settings.kafka_compression
+        return {
+            "acks": "all",
+            "enable_idempotence": True,
+            "compression_type": None if compression == "none" else compression,
+            "delivery_timeout_ms": self._delivery_timeout_ms,
+            "max_block_ms": 1000,
+            "batch_size": 128 * 1024,
+            "linger_ms": 2,
+            "metadata_max_age_ms": 30_000,
+            "allow_auto_create_topics": False,
+            "metrics_enabled": False,
+        }
+
+
+def _close(producer: KafkaProducer, timeout_seconds: float) -> None:
+    try:
+        producer.close(timeout=timeout_seconds)
+    except kafka_errors.KafkaError as error:
+        logger.debug("kafka: close: {}", error)
+        # It raises while records are on their way, and its thread would go on delivering them beside their
+        # successors. There is no public way to end it.
+        producer._sender.force_close()
