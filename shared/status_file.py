@@ -19,7 +19,8 @@ class StatusFile:
     """Writes ``<folder>/<program>.json``, at most once a second, and every five seconds without a change.
 
     So a file older than some ten seconds belongs to a worker that hangs or is gone. ``clock`` gives
-    monotonic seconds.
+    monotonic seconds; ``written_monotonic`` in the file is such a time, for the processes of this machine
+    only, as the wall clock may jump.
     """
 
     def __init__(self, folder: Path, program: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,10 +42,8 @@ class StatusFile:
         content = report()
         if content == self._last and age < UNCHANGED_SECONDS:
             return UNCHANGED_SECONDS - age
-        # Also after a failure: the next attempt is due a pause later, not at once.
-        self._written_at = now
-        self._last = content
-        whole = self._fixed | {"written": round(time.time(), 3)} | content
+        times = {"written": round(time.time(), 3), "written_monotonic": now}
+        whole = self._fixed | times | content
         # Also after a failure: the next attempt is due a pause later, not at once.
         self._written_at = now
         self._last = content

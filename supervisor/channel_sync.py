@@ -8,6 +8,7 @@ import re
 import selectors
 import time
 import xmlrpc.client
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,9 +155,13 @@ class ChannelFile:
 
 
 class Supervisord:
-    """supervisord's XML-RPC over its Unix socket."""
+    """supervisord's XML-RPC over its Unix socket.
 
-    def __init__(self, socket_path: Path) -> None:
+    ``alive`` is called before the requests that many can follow each other of: together they may take long.
+    """
+
+    def __init__(self, socket_path: Path, alive: Callable[[], object]) -> None:
+        self._alive = alive
         transport = SupervisorTransport(None, None, serverurl=f"unix://{socket_path}")
         self._server = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
 
@@ -166,6 +171,7 @@ class Supervisord:
 
     def states(self) -> dict[str, dict[str, Any]]:
         """Every program by name, as supervisord describes it."""
+        self._alive()
         return {info["name"]: info for info in self._rpc.getAllProcessInfo()}
 
     def reload(self) -> tuple[list[str], list[str], list[str]]:
@@ -179,6 +185,7 @@ class Supervisord:
         Answers that only say that there was nothing to do are left out; others are logged.
         """
         for start in range(0, len(calls), BATCH):
+            self._alive()
             batch = calls[start : start + BATCH]
             requests = [
                 {"methodName": f"supervisor.{method}", "params": list(arguments)}
@@ -201,8 +208,8 @@ class ChannelSync:
         self._settings = settings
         self._paths = paths
         self._file = ChannelFile(settings.twitch_channels_file)
-        self._supervisord = Supervisord(paths.supervisor_socket)
         self._status = StatusFile(paths.status, PROGRAM)
+        self._supervisord = Supervisord(paths.supervisor_socket, self._report)
         self._applied: tuple[str, ...] | None = None
         self._apply_at = 0.0
         self._backoff = Backoff(first=0.5, longest=10.0)
@@ -217,9 +224,12 @@ class ChannelSync:
             logins = tuple(dict.fromkeys((*self._settings.twitch_channel, *self._file.look(now))))
             if logins != self._applied and now >= self._apply_at:
                 self._apply(logins)
-            self._status.update(lambda: {"channels": list(self._applied or ())})
+            self._report()
             selector.select(LOOK_SECONDS)
         self._status.remove()
+
+    def _report(self) -> None:
+        self._status.update(lambda: {"channels": list(self._applied or ())})
 
     def _apply(self, logins: tuple[str, ...]) -> None:
         try:

@@ -36,3 +36,12 @@ def test_it_tells_whose_it_is_and_goes_with_an_ordered_stop(tmp_path: Path) -> N
 
 def test_a_folder_that_is_not_there_does_not_end_the_worker(tmp_path: Path) -> None:
     assert StatusFile(tmp_path / "gone", "producer").update(dict) > 0
+
+
+def test_it_tells_when_it_was_written_by_the_clock_that_all_processes_share(tmp_path: Path) -> None:
+    now = [100.0]
+    status = StatusFile(tmp_path, "producer", clock=lambda: now[0])
+    status.update(dict)
+    now[0] += 5.5
+    status.update(dict)
+    assert json.loads((tmp_path / "producer.json").read_text())["written_monotonic"] == 105.5
