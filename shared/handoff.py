@@ -57,6 +57,9 @@ class Ack(msgspec.Struct, tag="ack", array_like=True):
     number: int
 
 
+# The last one is of a message nested too deep.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 encode = msgspec.msgpack.Encoder().encode
 _from_reader: msgspec.msgpack.Decoder[Hello | Batch] = msgspec.msgpack.Decoder(Hello | Batch)
 _from_producer: msgspec.msgpack.Decoder[Challenge | Welcome | Ack] = msgspec.msgpack.Decoder(
@@ -68,7 +71,7 @@ def decode_from_reader(frame: bytes) -> Hello | Batch:
     """Read a frame of a reader. Raises HandoffError for anything else."""
     try:
         return _from_reader.decode(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise HandoffError(f"not a message of a reader: {error}") from None
 
 
@@ -76,7 +79,7 @@ def decode_from_producer(frame: bytes) -> Challenge | Welcome | Ack:
     """Read a frame of the producer. Raises HandoffError for anything else."""
     try:
         return _from_producer.decode(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise HandoffError(f"not a message of the producer: {error}") from None
 
 

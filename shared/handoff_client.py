@@ -73,6 +73,8 @@ class HandoffClient:
         # How many of `_batches`, from the left, this connection has sent or the producer has already.
         self._on_their_way = 0
         self._newest_number = 0
+        self._newest_sent = 0
+        self._proved = False
         self._losses_logged_at = float("-inf")
         self._pending = 0
 
@@ -138,6 +140,7 @@ class HandoffClient:
             self._peer.close()
             self._peer = None
         self.connected = False
+        self._proved = False
 
     def rest(self) -> list[ChatRecord]:
         """The records that are not durable yet, in order."""
@@ -178,10 +181,15 @@ class HandoffClient:
     def _on_message(self, message: Challenge | Welcome | Ack) -> None:
         if isinstance(message, Ack):
             self._forget_up_to(message.number)
-        elif isinstance(message, Challenge):
+        elif isinstance(message, Challenge) and not self._proved:
             proof = handoff.prove(handoff.read_key(self._key_path), message.nonce)
             assert self._peer is not None
             self._peer.send(handoff.encode(Hello(proof, self._program, self._session)))
+            self._proved = True
+        elif isinstance(message, Challenge) or self.connected or not self._proved:
+            raise HandoffError("the producer speaks out of turn")
+        elif message.taken > self._newest_sent:
+            raise HandoffError(f"the producer says that it has batch {message.taken}, which was never sent")
         else:
             self.connected = True
             self._said_away = False
@@ -204,10 +212,14 @@ class HandoffClient:
                 if not self._gathered:
                     return
                 self._encode_gathered()
-            self._peer.send(self._batches[self._on_their_way].frame)
+            batch = self._batches[self._on_their_way]
+            self._newest_sent = max(self._newest_sent, batch.number)
+            self._peer.send(batch.frame)
             self._on_their_way += 1
 
     def _forget_up_to(self, number: int) -> None:
+        if not self.connected or number > self._newest_sent:
+            raise HandoffError(f"the producer acknowledges batch {number}, which it did not get")
         while self._batches and self._batches[0].number <= number:
             batch = self._batches.popleft()
             self._batches_bytes -= len(batch.frame)

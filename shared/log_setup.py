@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from loguru import logger
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from loguru import Message, Record
 
 _TOKEN = re.compile(r"oauth:[A-Za-z0-9]+", re.IGNORECASE)
+_PREFIX = re.compile(r"^oauth:", re.IGNORECASE)
 
 
 class _Stream(Protocol):
@@ -33,15 +34,17 @@ def set_up(
     Libraries that log by the standard ``logging`` are heard from WARNING on.
     """
     out = sys.stderr if stream is None else stream
-    # Short secrets would black out harmless text.
-    hidden = sorted((secret for secret in secrets if len(secret) >= 6), key=len, reverse=True)
+    hidden = sorted({text for secret in secrets for text in _spellings(secret)}, key=len, reverse=True)
 
-    def write(message: "Message") -> None:
-        text = _as_json(message.record) if log_format == "json" else str(message)
-        text = _TOKEN.sub("oauth:***", text)
+    def hide(text: str) -> str:
         for secret in hidden:
             text = text.replace(secret, "***")
-        out.write(text)
+        # After the secrets: it would leave the rest of one that is not letters and digits only.
+        return _TOKEN.sub("oauth:***", text)
+
+    def write(message: "Message") -> None:
+        # JSON has its own spelling of some letters, so the texts are looked through before.
+        out.write(_as_json(message.record, hide) if log_format == "json" else hide(str(message)))
         out.flush()
 
     logger.remove()
@@ -60,15 +63,24 @@ def set_up(
     logging.getLogger("irc").setLevel(logging.WARNING)
 
 
-def _as_json(record: "Record") -> str:
+def _spellings(secret: str) -> set[str]:
+    """The secret as it is, without the prefix of Twitch's tokens, and as a repr or JSON shows it."""
+    plain = {secret, _PREFIX.sub("", secret)}
+    # Short ones would black out harmless text.
+    long = {text for text in plain if len(text) >= 6}
+    quoted = {write(text)[1:-1] for text in long for write in (repr, ascii, json.dumps)}
+    return long | quoted
+
+
+def _as_json(record: "Record", hide: Callable[[str], str]) -> str:
     line: dict[str, object] = {
         "time": record["time"].isoformat(timespec="milliseconds"),
         "level": record["level"].name.lower(),
         "program": record["extra"]["program"],
-        "message": record["message"],
+        "message": hide(record["message"]),
     }
     if record["exception"] is not None and record["exception"].type is not None:
-        line["exception"] = f"{record['exception'].type.__name__}: {record['exception'].value}"
+        line["exception"] = hide(f"{record['exception'].type.__name__}: {record['exception'].value}")
     return json.dumps(line, ensure_ascii=False) + "\n"
 
 

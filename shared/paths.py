@@ -1,5 +1,6 @@
 """Where things live below the project's root."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +68,10 @@ class Paths:
 
     def prepare(self) -> None:
         """Make the folders of ``run/`` and close them to others. Raises OSError when that is not allowed."""
-        for folder in (self.run, self.programs, self.status):
+        for folder in (self.run, self.programs):
             folder.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(OSError):
+            # Without it workers cannot tell about themselves, but they can work.
+            self.status.mkdir(mode=0o700, exist_ok=True)
         self.logs.mkdir(exist_ok=True)
         self.run.chmod(0o700)

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -27,6 +28,7 @@ def run_worker(program: str, body: Body) -> NoReturn:
     without values. Exit codes: 0 stopped in order, 1 failed, 2 a setting must be changed.
     """
     log_setup.set_up(program)
+    threading.excepthook = _log_failure_of_thread
     paths = Paths.of_project()
     stop = Stop()
     stop.on_signals()
@@ -55,3 +57,10 @@ def run_worker(program: str, body: Body) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.stderr.flush()
     sys.exit(code)
+
+
+def _log_failure_of_thread(failure: threading.ExceptHookArgs) -> None:
+    """Python's own hook would print past the log, with secrets and over many lines."""
+    if failure.exc_value is not None:
+        name = failure.thread.name if failure.thread else "unknown"
+        logger.opt(exception=failure.exc_value).error("unexpected error in thread {}, please report it", name)

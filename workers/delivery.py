@@ -98,8 +98,7 @@ class Delivery:
         # When the oldest that is on its way was sent; without a connection, since when there is none.
         self._waiting_since: float | None = clock()
         self._spool_retry_at = float("-inf")
-        self._reminded_at = float("-inf")
-        self._said_at = {True: float("-inf"), False: float("-inf")}
+        self._said_at: dict[str, float] = {}
         self._nameless = 0
 
     def open(self) -> None:
@@ -164,7 +163,8 @@ class Delivery:
                 self._use_spool(now)
         except SpoolError as error:
             self._spool_retry_at = now + RETRY_SECONDS
-            self._remind("{}; messages wait in the readers", error)
+            if self._is_time_to_say("spool"):
+                logger.error("{}; messages wait in the readers", error)
         if self._can_send and not self._spool.unsent and self._buffer:
             self._send_buffer()
         return self._due_seconds(now)
@@ -257,9 +257,8 @@ class Delivery:
             return
         self.spooling = stuck
         # A slow Kafka changes between both all the time.
-        quietly = now - self._said_at[stuck] < SAY_EVERY_SECONDS
-        if not quietly:
-            self._said_at[stuck] = self._reminded_at = now
+        quietly = not self._is_time_to_say("stuck" if stuck else "works", SAY_EVERY_SECONDS)
+        self._said_at["still stuck"] = now
         if stuck:
             logger.log(
                 "DEBUG" if quietly else "WARNING",
@@ -350,9 +349,10 @@ class Delivery:
         try:
             self._take_over_rests()
         except SpoolError as error:
-            self._remind("{}", error)
-        if self.spooling:
-            self._remind("Kafka still takes no messages; {} wait in the spool", self._spool.messages)
+            if self._is_time_to_say("spool"):
+                logger.error("{}", error)
+        if self.spooling and self._is_time_to_say("still stuck"):
+            logger.warning("Kafka still takes no messages; {} wait in the spool", self._spool.messages)
 
     def _take_over_rests(self) -> None:
         """Take in what readers left that had to stop without a producer."""
@@ -372,11 +372,12 @@ class Delivery:
                     self._seen.add(key)
             logger.info("{} messages taken over that readers had left in the spool", len(new))
 
-    def _remind(self, text: str, *values: object) -> None:
+    def _is_time_to_say(self, what: str, every_seconds: float = REMIND_SECONDS) -> bool:
         now = self._clock()
-        if now - self._reminded_at >= REMIND_SECONDS:
-            self._reminded_at = now
-            logger.warning(text, *values)
+        if now - self._said_at.get(what, float("-inf")) < every_seconds:
+            return False
+        self._said_at[what] = now
+        return True
 
     def _due_seconds(self, now: float) -> float | None:
         waits = []

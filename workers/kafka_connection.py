@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +45,7 @@ class KafkaConnection:
     """A kafka-python producer for one topic, replaced by a new one whenever it was abandoned.
 
     ``wake`` is called from other threads when ``advance`` has something to do. ``clock`` gives monotonic
-    seconds. No method blocks for long.
+    seconds. ``producer_options`` are kafka-python's, instead of ours. No method blocks for long.
     """
 
     def __init__(
@@ -53,8 +53,8 @@ class KafkaConnection:
         settings: Settings,
         wake: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
-        delivery_timeout_ms: int = NO_DELIVERY_TIMEOUT_MS,
         replace_after_seconds: float = REPLACE_AFTER_SECONDS,
+        producer_options: Mapping[str, Any] | None = None,
     ) -> None:
         self.producer: KafkaProducer | None = None
         """None while there is no connection; kafka-python sees to broken sockets by itself."""
@@ -66,7 +66,7 @@ class KafkaConnection:
         self._topic = settings.kafka_topic_chat_messages
         self._wake = wake
         self._clock = clock
-        self._delivery_timeout_ms = delivery_timeout_ms
+        self._more_options = dict(producer_options or {})
         self._replace_after_seconds = replace_after_seconds
         self._closed = False
         self._opening: Future[_Opened] | None = None
@@ -163,7 +163,7 @@ class KafkaConnection:
         def work() -> _Opened:
             ensure_topic(self._settings)
             tail = read_tail(self._settings) if read_back else None
-            producer = KafkaProducer(**connection_options(self._settings), **self._producer_options())
+            producer = KafkaProducer(**self._producer_options())
             try:
                 count = count_partitions(producer.partitions_for(self._topic))
             except BaseException:
@@ -210,17 +210,18 @@ class KafkaConnection:
 
     def _producer_options(self) -> dict[str, Any]:
         compression = self._settings.kafka_compression
-        return {
+        return connection_options(self._settings) | {
             "acks": "all",
             "enable_idempotence": True,
             "compression_type": None if compression == "none" else compression,
-            "delivery_timeout_ms": self._delivery_timeout_ms,
+            "delivery_timeout_ms": NO_DELIVERY_TIMEOUT_MS,
             "max_block_ms": 1000,
             "batch_size": 128 * 1024,
             "linger_ms": 2,
-            "metadata_max_age_ms": 30_000,
+            "metadata_max_age_ms": int(PARTITIONS_CHECK_SECONDS * 1000),
             "allow_auto_create_topics": False,
             "metrics_enabled": False,
+            **self._more_options,
         }
 
 

@@ -1,20 +1,17 @@
 """One real broker for all tests of this folder; each test has a topic of its own."""
 
 import itertools
-import os
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.fakes.fake_twitch import FakeTwitch
-from tests.processes.kafka_reader import KafkaReader, broker_answers
-from tests.processes.service import Service, copy_project, wait_until
+from tests.processes.broker import Broker
+from tests.processes.kafka_reader import KafkaReader
+from tests.processes.service import Service
 
 _numbers = itertools.count(1)
 
@@ -27,30 +24,31 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[str]:
-    port = free_port()
     with tempfile.TemporaryDirectory(prefix="kafka-") as name:
-        folder = Path(name)
-        copy_project(folder)
-        log = folder / "kafka.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "workers.embedded_kafka"],
-                cwd=folder,
-                env={**os.environ, "EMBEDDED_KAFKA_PORT": str(port), "KAFKA_BROKERS": ""},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        broker = Broker(Path(name), free_port())
         try:
-            address = f"127.0.0.1:{port}"
-            wait_until(lambda: broker_answers(address), log.read_text, 60)
-            yield address
+            broker.start()
+            yield broker.address
         finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                psutil.Process(process.pid).kill()
-                process.wait()
+            broker.stop()
+
+
+@pytest.fixture(scope="session")
+def _own_broker() -> Iterator[Broker]:
+    with tempfile.TemporaryDirectory(prefix="kafka-") as name:
+        broker = Broker(Path(name), free_port())
+        yield broker
+        broker.stop()
+
+
+@pytest.fixture
+def own(_own_broker: Broker) -> Broker:
+    """A second broker, which a test may kill or freeze; it runs at the begin of each."""
+    if _own_broker.runs:
+        _own_broker.thaw()
+    else:
+        _own_broker.start()
+    return _own_broker
 
 
 @pytest.fixture

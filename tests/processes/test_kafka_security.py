@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from loguru import logger
 
 from shared import settings
 from shared.errors import KafkaUnavailable, SettingsError
@@ -24,6 +25,9 @@ from workers import kafka_jars
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    from kafka import KafkaAdminClient
+    from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
+
     from workers.kafka_sink import KafkaSink
 
 _PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
@@ -64,10 +68,14 @@ class SecureBroker:
             "ssl.truststore.type": "PEM",
             "ssl.truststore.location": str(self.cafile),
             "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            # The broker itself, and clients without a login.
+            "super.users": "User:ANONYMOUS;User:chat",
         }
         for listener in ("sasl_plaintext", "sasl_ssl"):
             prefix = f"listener.name.{listener}"
-            lines[f"{prefix}.plain.sasl.jaas.config"] = f'{_PLAIN} required user_chat="chat-password";'
+            lines[f"{prefix}.plain.sasl.jaas.config"] = f'{_PLAIN} required user_chat="chat-password" '
+            lines[f"{prefix}.plain.sasl.jaas.config"] += 'user_writer="writer-password";'
             for mechanism in ("scram-sha-256", "scram-sha-512"):
                 lines[f"{prefix}.{mechanism}.sasl.jaas.config"] = f"{_SCRAM} required;"
         return "".join(f"{name}={value}\n" for name, value in lines.items())
@@ -104,6 +112,20 @@ class SecureBroker:
         if protocol.endswith("SSL"):
             names["KAFKA_SSL_CAFILE"] = str(self.cafile)
         return KafkaSink(settings.load(Paths(self.folder), names | more), wake=lambda: None)
+
+    def allow_to_write(self, user: str, topic: str) -> None:
+        admin = KafkaAdminClient(
+            bootstrap_servers=f"127.0.0.1:{self.ssl}", security_protocol="SSL", ssl_cafile=str(self.cafile)
+        )
+        pattern = ResourcePattern(ResourceType.TOPIC, topic)
+        admin.create_topics({topic: {"num_partitions": 3}})
+        admin.create_acls(
+            [
+                ACL(f"User:{user}", "*", operation, ACLPermissionType.ALLOW, pattern)
+                for operation in (ACLOperation.WRITE, ACLOperation.DESCRIBE)
+            ]
+        )
+        admin.close()
 
     def answers(self) -> bool:
         try:
@@ -169,3 +191,26 @@ def test_an_unknown_authority_is_refused(secure: SecureBroker, tmp_path: Path) -
 def test_a_login_without_a_password_is_named_at_once(secure: SecureBroker) -> None:
     with pytest.raises(SettingsError, match="KAFKA_SASL_PASSWORD"):
         secure.sink(secure.sasl, "SASL_PLAINTEXT", "PLAIN", KAFKA_SASL_PASSWORD="")
+
+
+def test_without_the_right_to_read_the_topic_it_warns_and_goes_on(secure: SecureBroker) -> None:
+    secure.allow_to_write("writer", "write-only")
+    lines: list[str] = []
+    handler = logger.add(lines.append, level="WARNING", format="{message}")
+    names = {
+        "KAFKA_SASL_USERNAME": "writer",
+        "KAFKA_SASL_PASSWORD": "writer-password",
+        "KAFKA_TOPIC_CHAT_MESSAGES": "write-only",
+    }
+    try:
+        # The second one has something to read back.
+        for _ in range(2):
+            sink = secure.sink(secure.sasl, "SASL_PLAINTEXT", "PLAIN", **names)
+            connect(sink)
+            sink.send(record(1), 1)
+            assert collect(sink, 1)[0].refused is None
+            sink.close(1)
+    finally:
+        logger.remove(handler)
+    assert sum("allow READ on the topic" in line for line in lines) == 1
+    assert "writer-password" not in "".join(lines)

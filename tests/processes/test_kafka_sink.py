@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,12 +12,14 @@ from shared import settings
 from shared.chat_message import ChatRecord
 from shared.errors import KafkaUnavailable
 from shared.paths import Paths
+from tests.processes.broker import Broker
 from tests.processes.kafka_reader import KafkaReader
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from kafka import KafkaAdminClient
 
+    from workers.kafka_connection import KafkaConnection
     from workers.kafka_sink import KafkaSink, Outcome
 
 
@@ -25,9 +28,20 @@ def record(number: int, channel: str = "xqc", size: int = 200) -> ChatRecord:
     return ChatRecord(channel, f"id-{number}", now, now, "", "", b'"' + b"x" * size + b'"')
 
 
-def sink_for(folder: Path, topic: KafkaReader, broker: str, **more: str) -> KafkaSink:
-    names = {"KAFKA_BROKERS": broker, "KAFKA_TOPIC_CHAT_MESSAGES": topic.topic}
-    return KafkaSink(settings.load(Paths(folder), names | more), wake=lambda: None)
+def wake() -> None:
+    """These tests look again and again."""
+
+
+def sink_for(
+    folder: Path, topic: KafkaReader, broker: str, compression: str = "none", **more: Any
+) -> KafkaSink:
+    names = {
+        "KAFKA_BROKERS": broker,
+        "KAFKA_TOPIC_CHAT_MESSAGES": topic.topic,
+        "KAFKA_COMPRESSION": compression,
+    }
+    configured = settings.load(Paths(folder), names)
+    return KafkaSink(configured, wake, connection=KafkaConnection(configured, wake, **more))
 
 
 def connect(sink: KafkaSink) -> None:
@@ -55,7 +69,7 @@ def collect(sink: KafkaSink, count: int, until: Callable[[], bool] = lambda: Fal
 def test_records_arrive_with_key_headers_timestamp_and_javas_partition(
     tmp_path: Path, topic: KafkaReader, broker: str, compression: str
 ) -> None:
-    sink = sink_for(tmp_path, topic, broker, KAFKA_COMPRESSION=compression)
+    sink = sink_for(tmp_path, topic, broker, compression)
     connect(sink)
     mirrored = ChatRecord("xqc", "a", 1234567890123, 5, "b", "77", b"{}")
     sink.send(mirrored, "token")
@@ -102,6 +116,60 @@ def test_a_record_over_the_clients_own_limit_is_refused_too(
     sink.send(record(1, size=1_200_000), 1)
     sink.send(record(2), 2)
     assert {outcome.token: outcome.refused is None for outcome in collect(sink, 2)} == {1: False, 2: True}
+    sink.close(1)
+
+
+def test_what_kafka_python_gives_up_is_sent_again_and_is_there_once(tmp_path: Path, own: Broker) -> None:
+    """Away for longer than the delivery time-out; the frozen broker still has the requests and takes them."""
+    topic = KafkaReader(own.address, "given-up")
+    sink = sink_for(
+        tmp_path,
+        topic,
+        own.address,
+        producer_options={"delivery_timeout_ms": 2500, "request_timeout_ms": 1000},
+    )
+    connect(sink)
+    sink.send(record(0), 0)
+    collect(sink, 1)
+    own.freeze()
+    for number in range(1, 200):
+        sink.send(record(number), number)
+    collect(sink, 1000, until=lambda: bool(sink._failed) or not sink.connected)
+    for number in range(200, 300):
+        sink.send(record(number), number)
+    own.thaw()
+    collect(sink, 299)
+    topic.wait_for("xqc", 300)
+    topic.poll()
+    assert topic.ids("xqc") == [f"id-{number}" for number in range(300)]
+    sink.close(1)
+    topic.close()
+
+
+def test_a_connection_over_which_nothing_is_taken_is_made_anew_and_nothing_is_there_twice(
+    tmp_path: Path, topic: KafkaReader, broker: str
+) -> None:
+    sink = sink_for(tmp_path, topic, broker, replace_after_seconds=0.0)
+    connect(sink)
+    for number in range(50):
+        sink.send(record(number), number)
+    collect(sink, 50)
+    producer = sink._connection.producer
+    assert producer is not None
+    # From here on its batches end nowhere.
+    producer._sender._create_produce_requests = lambda _batches: {}
+    for number in range(50, 100):
+        sink.send(record(number), number)
+
+    def given_up() -> bool:
+        sink.look_after()
+        return not sink.connected
+
+    assert collect(sink, 50, until=given_up) == []
+    collect(sink, 50)
+    topic.wait_for("xqc", 100)
+    topic.poll()
+    assert topic.ids("xqc") == [f"id-{number}" for number in range(100)]
     sink.close(1)
 
 
