@@ -2,12 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Of the soak test.
+READERS ?= 2
+MINUTES ?= 10
 
-.PHONY: run test check setup setup-dev fetch-kafka clean help
+.PHONY: run test check soak setup setup-dev fetch-kafka clean help
 
 help:
 	@echo "make run     run everything in the foreground, Ctrl-C stops it"
 	@echo "make test    run the whole test suite, real Kafka included"
+	@echo "make soak    break something every few seconds for ten minutes under load (READERS=1, MINUTES=…)"
 	@echo "make check   format, lint, types, tests"
 	@echo "make setup   make the virtual environment only"
 	@echo "make clean   remove the virtual environment and caches, no data"
@@ -41,6 +45,10 @@ run: fetch-kafka
 test: setup-dev
 	@$(BIN)/python -m workers.kafka_jars
 	@$(BIN)/python -m pytest
+
+soak: setup-dev
+	@$(BIN)/python -m workers.kafka_jars
+	@$(BIN)/python -m tests.soak --readers-per-channel $(READERS) --minutes $(MINUTES)
 
 check: setup-dev
 	@$(BIN)/ruff format --check .

@@ -22,6 +22,8 @@ from shared.timing import Backoff
 MAX_OUTBOX_BYTES = 32 * 1024 * 1024
 BATCH_BYTES = 256 * 1024
 BATCHES_ON_THEIR_WAY = 4
+# Taken apart and put together anew when a producer comes back; more would take too long.
+GATHER_ANEW_RECORDS = 5_000
 # What a record costs besides its value, in memory and on its way.
 _RECORD_OVERHEAD_BYTES = 250
 _LOG_LOSSES_EVERY_SECONDS = 60.0
@@ -195,7 +197,21 @@ class HandoffClient:
             self._said_away = False
             self._backoff.reset()
             self._on_their_way = sum(batch.number <= message.taken for batch in self._batches)
+            if not self._on_their_way:
+                self._gather_anew()
             logger.debug("hand-off: connected to the producer, {} messages pending", self.pending)
+
+    def _gather_anew(self) -> None:
+        """Make few large batches of many small ones: a new producer shall see at once what is waiting."""
+        if sum(batch.count for batch in self._batches) > GATHER_ANEW_RECORDS:
+            return
+        records = self.rest()
+        self._batches.clear()
+        self._batches_bytes = 0
+        self._gathered, self._gathered_bytes = [], 0
+        self._pending -= len(records)
+        for record in records:
+            self.put(record)
 
     def _encode_gathered(self) -> None:
         records, self._gathered = self._gathered, []

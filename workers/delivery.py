@@ -14,10 +14,11 @@ from loguru import logger
 
 from shared.chat_message import ChatRecord
 from shared.errors import SpoolError
-from shared.handoff_server import PendingBatch
+from shared.handoff_server import PendingBatch, Session
 from shared.seen_ids import KEEP_AT_LEAST, SeenIds, key_of
 from shared.spool import Spool
 from workers.kafka_sink import MAX_BYTES, MAX_RECORDS, Outcome
+from workers.merge import merge_copies
 
 SPOOL_AFTER_SECONDS = 3.0
 # A commit waits for the disk; a few a second are enough for readers, who only wait to be told.
@@ -26,6 +27,12 @@ REMOVE_EVERY_SECONDS = 0.2
 # What was delivered from the spool and is still there comes again after a kill: see kafka_tail.
 REMOVE_AT_MOST = 5_000
 RETRY_SECONDS = 1.0
+# Readers try to come back to a new producer every second at most.
+GATHER_AT_START_SECONDS = 1.5
+# A record that was read so long ago was kept by a reader that could not hand off.
+LATE_MS = 1_000
+GATHER_SECONDS = 0.3
+GATHER_AT_MOST_SECONDS = 2.0
 REMIND_SECONDS = 60.0
 SAY_EVERY_SECONDS = 30.0
 _DRAIN_ROWS = 2_000
@@ -62,8 +69,9 @@ class _Item:
 class Delivery:
     """Owns every record between the hand-off and Kafka.
 
-    ``is_durable`` is called once for each record that was taken in, with its batch. ``clock`` gives
-    monotonic seconds. One thread calls the methods; none of them blocks but for a commit to the disk.
+    ``is_durable`` is called once for each record that was taken in, with its batch. ``copies`` is how many
+    readers a channel has. ``clock`` gives monotonic seconds, ``wall_clock_ms`` the time that readers stamp
+    records with. One thread calls the methods; none of them blocks but for a commit to the disk.
     """
 
     def __init__(
@@ -71,7 +79,9 @@ class Delivery:
         sink: Sink,
         spool: Spool,
         is_durable: Callable[[PendingBatch], None],
+        copies: int = 1,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         """Per channel: delivered, duplicate."""
@@ -100,9 +110,18 @@ class Delivery:
         self._spool_retry_at = float("-inf")
         self._said_at: dict[str, float] = {}
         self._nameless = 0
+        self._copies = copies
+        self._wall_clock_ms = wall_clock_ms
+        self._late_before_ms = 0
+        # What each reader brought, in its order, until the copies are merged; None when they are not.
+        self._gathered: defaultdict[Session, list[str]] | None = None
+        self._gather_until = self._gather_at_most = 0.0
 
     def open(self) -> None:
-        """Learn what is in the spool. Without a usable one chat goes on as long as Kafka takes it."""
+        """Learn what is in the spool, and wait a moment for all readers to come back.
+
+        Without a usable spool chat goes on as long as Kafka takes it.
+        """
         try:
             for record in self._spool.newest(KEEP_AT_LEAST):
                 if record.id:
@@ -112,6 +131,9 @@ class Delivery:
             logger.error("{}", error)
         if self._spool.messages:
             logger.info("{} messages in the spool wait for Kafka", self._spool.messages)
+        if self._copies > 1:
+            self._gathered = defaultdict(list)
+            self._gather_until = self._gather_at_most = self._clock() + GATHER_AT_START_SECONDS
 
     @property
     def pending(self) -> int:
@@ -136,6 +158,8 @@ class Delivery:
         """Take a record over, or leave it out when it was there before."""
         if record.id:
             key = key_of(record.channel, record.id)
+            if self._copies > 1:
+                self._gather(key, record, batch)
             known = self._in_flight.get(key) or self._buffer.get(key)
             if known is not None or not self._seen.add(key):
                 self._leave_out(record, batch, known)
@@ -153,6 +177,9 @@ class Delivery:
     def work(self) -> float | None:
         """Go on. Gives the seconds until it wants to be called again in any case; None for no such time."""
         now = self._clock()
+        self._late_before_ms = self._wall_clock_ms() - LATE_MS
+        if self._gathered is not None and now >= self._gather_until:
+            self._merge_gathered()
         self._settle(self._sink.collect())
         tail = self._sink.take_tail()
         if tail is not None:
@@ -165,7 +192,7 @@ class Delivery:
             self._spool_retry_at = now + RETRY_SECONDS
             if self._is_time_to_say("spool"):
                 logger.error("{}; messages wait in the readers", error)
-        if self._can_send and not self._spool.unsent and self._buffer:
+        if self._can_send and not self._spool.unsent and self._buffer and self._gathered is None:
             self._send_buffer()
         return self._due_seconds(now)
 
@@ -178,6 +205,7 @@ class Delivery:
             wait()
             self.work()
         self._settle(self._sink.collect())
+        self._merge_gathered()
         try:
             self._spool_in_flight()
             while self._buffer:
@@ -197,7 +225,39 @@ class Delivery:
 
     @property
     def _is_direct(self) -> bool:
-        return self._can_send and not self._buffer and not self._spool.unsent
+        return self._can_send and not self._buffer and not self._spool.unsent and self._gathered is None
+
+    @property
+    def _must_spool_buffer(self) -> bool:
+        waits_behind_spool = self.spooling or self._spool.unsent > 0
+        return bool(self._buffer) and waits_behind_spool and self._gathered is None
+
+    def _gather(self, key: str, record: ChatRecord, batch: PendingBatch) -> None:
+        """Note the order in which each reader brings what it has kept while it could not hand off.
+
+        Readers of the same channel bring theirs one after the other; what one of them lacks stands in the
+        middle of what the other has.
+        """
+        if record.received_ms < self._late_before_ms:
+            now = self._clock()
+            if self._gathered is None:
+                self._gathered = defaultdict(list)
+                self._gather_until = now
+                self._gather_at_most = now + GATHER_AT_MOST_SECONDS
+            until = min(now + GATHER_SECONDS, self._gather_at_most)
+            self._gather_until = max(self._gather_until, until)
+        if self._gathered is not None:
+            self._gathered[batch.session].append(key)
+
+    def _merge_gathered(self) -> None:
+        if self._gathered is None:
+            return
+        gathered, self._gathered = self._gathered, None
+        buffer = self._buffer
+        merged = [key for key in merge_copies(gathered.values()) if key in buffer]
+        self._buffer = {key: buffer.pop(key) for key in merged}
+        # Without an id, or here before the gathering began.
+        self._buffer = buffer | self._buffer
 
     def _leave_out(self, record: ChatRecord, batch: PendingBatch, known: _Item | None) -> None:
         self.counts[record.channel]["duplicate"] += 1
@@ -275,7 +335,7 @@ class Delivery:
     def _use_spool(self, now: float) -> None:
         if self.spooling:
             self._spool_in_flight()
-        if self._buffer and (self.spooling or self._spool.unsent) and now >= self._commit_at:
+        if self._must_spool_buffer and now >= self._commit_at:
             self._commit_at = now + COMMIT_EVERY_SECONDS
             self._spool_buffer()
         if self._may_drain:
@@ -381,7 +441,9 @@ class Delivery:
 
     def _due_seconds(self, now: float) -> float | None:
         waits = []
-        if self._buffer and (self.spooling or self._spool.unsent):
+        if self._gathered is not None:
+            waits.append(self._gather_until - now)
+        if self._must_spool_buffer:
             waits.append(self._commit_at - now)
         if self._delivered_rows:
             waits.append(self._remove_at - now)

@@ -47,7 +47,9 @@ class Producer:
             self._selector,
             lambda record, batch: self._delivery.take_in(record, batch),
         )
-        self._delivery = Delivery(self._sink, self._spool, self._server.record_is_durable)
+        self._delivery = Delivery(
+            self._sink, self._spool, self._server.record_is_durable, settings.readers_per_channel
+        )
         self._status = StatusFile(paths.status, PROGRAM)
         self._was_connected = False
         self._said_trouble = ""

@@ -139,6 +139,20 @@ class FakeTwitch(Observed):
         """The same as ``play`` in the background; ``.result(timeout)`` waits, ``.cancel()`` ends it."""
         return self._submit(self._play(channel, lines, per_second, rewrite_channel, each_member))
 
+    def start_saying(
+        self,
+        channel: str,
+        next_line: Callable[[], bytes | None],
+        per_second: float,
+        told: Callable[[bool], None],
+    ) -> concurrent.futures.Future[None]:
+        """Say what ``next_line`` gives, evenly, until it gives None.
+
+        It is called right before its line is written, and ``told`` right after that with whether anybody was
+        there to get the line; both in the server's thread.
+        """
+        return self._submit(self._say(login_of(channel), next_line, per_second, told))
+
     def start_inventing(self, per_second: float) -> concurrent.futures.Future[None]:
         """Invent so many messages a second in every channel somebody is in, until cancelled."""
         return self._submit(self._invent(per_second))
@@ -202,6 +216,24 @@ class FakeTwitch(Observed):
             connection.reset() if reset else connection.close()
 
         self._to_each(close, channel)
+
+    def close_connection(self, number: int, reset: bool = False) -> None:
+        """Close the connection with this number, a frozen one too; nothing when it is gone."""
+
+        async def close() -> None:
+            for connection in self._numbered(number):
+                connection.reset() if reset else connection.close()
+
+        self._call(close())
+
+    def freeze_connection(self, number: int) -> None:
+        """Leave the connection with this number open and dead; nothing when it is gone."""
+
+        async def freeze() -> None:
+            for connection in self._numbered(number):
+                connection.freeze()
+
+        self._call(freeze())
 
     def freeze(self, channel: str | None = None) -> None:
         """Leave connections open and dead: nothing is read or written; None: all those of now."""
@@ -360,7 +392,22 @@ class FakeTwitch(Observed):
             batch.append(aimed_at(name, raw) if rewrite_channel else raw)
         await self._write(name, batch, each_member)
 
-    async def _write(self, name: str, lines: list[bytes], each_member: bool = True) -> None:
+    async def _say(
+        self,
+        name: str,
+        next_line: Callable[[], bytes | None],
+        per_second: float,
+        told: Callable[[bool], None],
+    ) -> None:
+        began = time.monotonic()
+        for number in itertools.count():
+            await asyncio.sleep(max(began + number / per_second - time.monotonic(), 0))
+            line = next_line()
+            if line is None:
+                return
+            told(await self._write(name, [line]))
+
+    async def _write(self, name: str, lines: list[bytes], each_member: bool = True) -> bool:
         members = self.in_channel(name)
         if not each_member:
             members = members[:1]
@@ -371,6 +418,7 @@ class FakeTwitch(Observed):
         with self.changed:
             (self.sent if any(heard) else self.unheard)[name] += len(lines)
             self.changed.notify_all()
+        return any(heard)
 
     async def _invent(self, per_second: float) -> None:
         began = time.monotonic()
@@ -390,6 +438,9 @@ class FakeTwitch(Observed):
             await asyncio.gather(*(action(connection) for connection in chosen))
 
         self._call(act())
+
+    def _numbered(self, number: int) -> list[Connection]:
+        return [one for one in tuple(self.connections) if one.number == number]
 
     def _close_hanging(self) -> None:
         for client in self._hanging:

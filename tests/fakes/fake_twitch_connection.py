@@ -54,6 +54,8 @@ class Connection:
         self.nick = ""
         self.capabilities: set[str] = set()
         self.channels: set[str] = set()
+        self.joined_at: dict[str, float] = {}
+        """When it entered each channel last, of time.monotonic()."""
         self.drop_every = 0
         """Each so many-th chat line is left out here; 0 leaves out none."""
         self.dropped = 0
@@ -310,6 +312,7 @@ class Connection:
         )
         # Only after its answer is on the way: no chat may come before it.
         with self._seen.changed:
+            self.joined_at[channel] = time.monotonic()
             self.channels.add(channel)
             self._seen.changed.notify_all()
 

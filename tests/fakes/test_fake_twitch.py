@@ -369,6 +369,45 @@ def test_reconnect_is_announced_and_done(twitch: FakeTwitch, clients: Clients) -
     assert later.hear() == "to the new one"
 
 
+@pytest.mark.parametrize("freezes", [False, True])
+def test_one_connection_is_frozen_or_closed_and_its_sibling_goes_on(
+    twitch: FakeTwitch, clients: Clients, freezes: bool
+) -> None:
+    before = time.monotonic()
+    goes, stays = clients.new(twitch, "x"), clients.new(twitch, "x")
+    assert all(before < one.joined_at["x"] < time.monotonic() for one in twitch.in_channel("x"))
+    if freezes:
+        twitch.freeze_connection(1)
+        twitch.send("x", "before the end")
+        assert stays.hear() == "before the end"
+        assert goes.hears_nothing()
+    twitch.close_connection(1)
+    twitch.close_connection(3)
+    twitch.send("x", "still here")
+    assert stays.hear() == "still here"
+    goes.socket.settimeout(5)
+    assert goes.socket.recv(100) == b""
+    assert [one.number for one in twitch.in_channel("x")] == [2]
+
+
+def test_lines_are_made_when_they_are_said_and_whether_they_were_heard_is_told(
+    twitch: FakeTwitch, clients: Clients
+) -> None:
+    def say(*lines: bytes) -> list[bool]:
+        told: list[bool] = []
+        waiting = iter(lines)
+        began = time.monotonic()
+        twitch.start_saying("x", lambda: next(waiting, None), 50, told.append).result(5)
+        assert time.monotonic() - began >= len(lines) / 50
+        return told
+
+    assert say(b"for nobody") == [False]
+    client = clients.new(twitch, "x")
+    assert say(b"one", b"two", b"three") == [True] * 3
+    assert [client.hear() for _ in range(3)] == ["one", "two", "three"]
+    assert (twitch.sent["x"], twitch.unheard["x"]) == (3, 1)
+
+
 def test_a_frozen_connection_is_open_and_dead_until_it_thaws(twitch: FakeTwitch, clients: Clients) -> None:
     client = clients.new(twitch, "x")
     twitch.freeze()

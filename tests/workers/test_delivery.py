@@ -56,17 +56,24 @@ class ScriptedSink:
 class Desk:
     """A delivery over a folder, with a clock of its own and a count of what is durable."""
 
-    def __init__(self, folder: Path, sink: ScriptedSink, max_bytes: int = PLENTY) -> None:
+    def __init__(self, folder: Path, sink: ScriptedSink, max_bytes: int = PLENTY, copies: int = 1) -> None:
         self.now = 1000.0
         self.sink = sink
         self.spool = Spool(folder / "spool.sqlite3", max_bytes)
         self.durable: list[PendingBatch] = []
         self.session = Session("reader-xqc")
-        self.delivery = Delivery(sink, self.spool, self.durable.append, clock=lambda: self.now)
+        self.delivery = Delivery(
+            sink,
+            self.spool,
+            self.durable.append,
+            copies,
+            clock=lambda: self.now,
+            wall_clock_ms=lambda: int(self.now * 1000),
+        )
         self.delivery.open()
 
-    def take_in(self, *records: ChatRecord) -> PendingBatch:
-        batch = PendingBatch(self.session, 1, len(records))
+    def take_in(self, *records: ChatRecord, session: Session | None = None) -> PendingBatch:
+        batch = PendingBatch(session or self.session, 1, len(records))
         for one in records:
             self.delivery.take_in(one, batch)
         return batch
@@ -295,6 +302,39 @@ def test_at_the_stop_kafka_is_waited_for_while_it_takes_messages(desk: Desk) -> 
     assert desk.delivery.finish(lambda: desk.sink.append(1), lambda: True) == 0
     assert ids(desk.sink.topic) == ["id-1", "id-2"]
     assert desk.spool.messages == 0
+
+
+def test_what_two_readers_kept_while_no_producer_was_there_is_merged(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, ScriptedSink(), copies=2)
+    desk.work()
+    other = Session("reader-xqc-2")
+    # Each was away for a moment: what it lacks the other has.
+    desk.take_in(*(record(number) for number in (1, 2, 4, 5)))
+    desk.work(0.5)
+    desk.take_in(*(record(number) for number in (2, 3, 4, 5, 6)), session=other)
+    desk.work(0.5)
+    assert desk.sink.sent == []
+    desk.work(1.0)
+    desk.sink.append()
+    desk.work()
+    assert ids(desk.sink.topic) == [f"id-{number}" for number in range(1, 7)]
+    assert len(desk.durable) == 9
+    desk.spool.close()
+
+
+def test_two_readers_that_kept_messages_for_a_producer_that_hung_are_merged_too(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, ScriptedSink(), copies=2)
+    desk.work(5)
+    fresh = ChatRecord("xqc", "fresh", 1, int(desk.now * 1000), "", "", b"{}")
+    desk.take_in(fresh)
+    # Nothing waits while both hand off as they read.
+    assert ids([one for one, _token in desk.sink.sent]) == ["fresh"]
+    desk.take_in(record(2), record(4))
+    desk.take_in(record(1), record(2), record(3), record(4), session=Session("reader-xqc-2"))
+    desk.work(1)
+    desk.sink.append()
+    assert ids(desk.sink.topic) == ["fresh", "id-1", "id-2", "id-3", "id-4"]
+    desk.spool.close()
 
 
 STEPS = st.lists(
