@@ -4,6 +4,7 @@ import os
 import selectors
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from shared.paths import Paths
 from shared.stopping import Stop, end_with_parent
 
+EXIT_FAILED = 1
 LOOK_SECONDS = 0.25
 _CHUNK_BYTES = 256 * 1024
 
@@ -57,14 +59,37 @@ class LogFollower:
         return at
 
 
-def main() -> int:
-    """Run supervisord until it ends or a signal asks to stop; its exit code, 0 after an ordered stop."""
-    paths = Paths.of_project()
+def runs_already(paths: Paths) -> bool:
+    """Whether a supervisord serves this folder."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(paths.supervisor_socket))
+        except OSError:
+            return False
+    return True
+
+
+def prepare(paths: Paths) -> None:
+    """Make what a start needs. Raises OSError when that is not allowed."""
     paths.prepare()
     channels = paths.root / "channels.txt"
     if not channels.exists():
         shutil.copy(paths.root / "channels.example.txt", channels)
         print("channels.txt made from channels.example.txt, edit it to choose channels", flush=True)
+
+
+def main() -> int:
+    """Run supervisord until it ends or a signal asks to stop; its exit code, 0 after an ordered stop."""
+    paths = Paths.of_project()
+    if runs_already(paths):
+        print(f"the service already runs in {paths.root}: supervisorctl shutdown stops it", file=sys.stderr)
+        return EXIT_FAILED
+    try:
+        prepare(paths)
+    except OSError as error:
+        print(f"cannot start: {error}", file=sys.stderr)
+        return EXIT_FAILED
     stop = Stop()
     stop.on_signals()
     follower = LogFollower(paths.logs)
@@ -101,7 +126,7 @@ def main() -> int:
     follower.print_new()
     if not stop.requested:
         print("supervisord ended by itself, see logs/supervisord.log", file=sys.stderr)
-        return daemon.returncode or 1
+        return daemon.returncode or EXIT_FAILED
     return 0
 
 

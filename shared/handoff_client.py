@@ -3,6 +3,7 @@
 One thread: every method is called from the reader's loop, and none of them blocks.
 """
 
+import contextlib
 import socket
 import time
 import uuid
@@ -17,7 +18,7 @@ from shared.chat_message import ChatRecord
 from shared.errors import HandoffError
 from shared.frames import FrameSocket
 from shared.handoff import Ack, Batch, Challenge, Hello, Welcome
-from shared.timing import Backoff
+from shared.timing import Backoff, Reminder
 
 MAX_OUTBOX_BYTES = 32 * 1024 * 1024
 BATCH_BYTES = 256 * 1024
@@ -26,7 +27,6 @@ BATCHES_ON_THEIR_WAY = 4
 GATHER_ANEW_RECORDS = 5_000
 # What a record costs besides its value, in memory and on its way.
 _RECORD_OVERHEAD_BYTES = 250
-_LOG_LOSSES_EVERY_SECONDS = 60.0
 
 
 class _Encoded:
@@ -77,7 +77,7 @@ class HandoffClient:
         self._newest_number = 0
         self._newest_sent = 0
         self._proved = False
-        self._losses_logged_at = float("-inf")
+        self._losses_reminder = Reminder(60.0, clock)
         self._pending = 0
 
     @property
@@ -171,14 +171,14 @@ class HandoffClient:
 
     def _hear_last_words(self) -> None:
         """A producer that has gone may have acknowledged more than was read: the less comes twice."""
-        try:
-            while self._peer is not None and (frames := self._peer.receive()):
-                for frame in frames:
-                    message = handoff.decode_from_producer(frame)
-                    if isinstance(message, Ack):
-                        self._forget_up_to(message.number)
-        except HandoffError:
-            pass
+        if self._peer is None:
+            return
+        with contextlib.suppress(HandoffError):
+            # One read takes thousands of acknowledgements; whoever sends on and on has not gone.
+            for frame in self._peer.receive():
+                message = handoff.decode_from_producer(frame)
+                if isinstance(message, Ack):
+                    self._forget_up_to(message.number)
 
     def _on_message(self, message: Challenge | Welcome | Ack) -> None:
         if isinstance(message, Ack):
@@ -250,8 +250,7 @@ class HandoffClient:
             self._batches_bytes -= len(batch.frame)
             self._pending -= batch.count
             self.lost.update(record.channel for record in _records_of(batch))
-            if self._clock() - self._losses_logged_at >= _LOG_LOSSES_EVERY_SECONDS:
-                self._losses_logged_at = self._clock()
+            if self._losses_reminder.is_due():
                 logger.error(
                     "outbox full: the oldest messages are dropped, {} lost so far; is the producer running?",
                     self.lost.total(),

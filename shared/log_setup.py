@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from loguru import Message, Record
 
 _TOKEN = re.compile(r"oauth:[A-Za-z0-9]+", re.IGNORECASE)
+# Longest first: one may be part of another.
+_hidden: list[str] = []
 _PREFIX = re.compile(r"^oauth:", re.IGNORECASE)
 
 
@@ -34,10 +36,12 @@ def set_up(
     Libraries that log by the standard ``logging`` are heard from WARNING on.
     """
     out = sys.stderr if stream is None else stream
-    hidden = sorted({text for secret in secrets for text in _spellings(secret)}, key=len, reverse=True)
+    _hidden.clear()
+    for known in secrets:
+        hide_secret(known)
 
     def hide(text: str) -> str:
-        for secret in hidden:
+        for secret in _hidden:
             text = text.replace(secret, "***")
         # After the secrets: it would leave the rest of one that is not letters and digits only.
         return _TOKEN.sub("oauth:***", text)
@@ -61,6 +65,12 @@ def set_up(
     logging.basicConfig(handlers=[_ToLoguru()], level=logging.WARNING, force=True)
     # irc prints the login, token included, at DEBUG.
     logging.getLogger("irc").setLevel(logging.WARNING)
+
+
+def hide_secret(secret: str) -> None:
+    """Never show this secret from now on; for one that was not known when the log was set up."""
+    spellings = {*_hidden, *_spellings(secret)}
+    _hidden[:] = sorted(spellings, key=len, reverse=True)
 
 
 def _spellings(secret: str) -> set[str]:

@@ -19,6 +19,7 @@ from loguru import logger
 
 from shared.chat_message import ChatRecord
 from shared.errors import SpoolError
+from shared.timing import Reminder
 
 LOST_FULL = "spool_full"
 LOST_DAMAGED = "spool_damaged"
@@ -33,7 +34,9 @@ _PAGE_BYTES = 4096
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS message (number INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS rest (number INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS rest (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, reader TEXT NOT NULL, record BLOB NOT NULL
+);
 CREATE TABLE IF NOT EXISTS waiting (channel TEXT PRIMARY KEY, messages INTEGER NOT NULL) WITHOUT ROWID;
 """
 _Result = TypeVar("_Result")
@@ -66,7 +69,7 @@ class Spool:
         self._first = 0
         self._loaded = False
         self._data_version = -1
-        self._full_logged_at = float("-inf")
+        self._full_reminder = Reminder(60.0)
 
     @property
     def messages(self) -> int:
@@ -97,7 +100,7 @@ class Spool:
         def store(database: sqlite3.Connection) -> range:
             self._make_room(database, sum(map(len, blobs)) + _ROW_OVERHEAD_BYTES * len(blobs))
             with _transaction(database):
-                newest = _insert(database, "message", blobs)
+                newest = _insert(database, blobs)
                 _count(database, taken)
             return range(newest - len(blobs) + 1, newest + 1)
 
@@ -163,15 +166,15 @@ class Spool:
         )
         return self._data_version != before
 
-    def rests(self, limit: int) -> list[tuple[int, ChatRecord]]:
-        """The oldest messages that readers have left here, with their numbers among the rests."""
+    def rests(self, limit: int) -> list[tuple[int, str, ChatRecord]]:
+        """The oldest messages that readers have left here: number among the rests, reader, message."""
         rows = self._run(
             lambda database: database.execute(
-                "SELECT number, record FROM rest ORDER BY number LIMIT ?", (limit,)
+                "SELECT number, reader, record FROM rest ORDER BY number LIMIT ?", (limit,)
             ).fetchall()
         )
-        found = [(number, self._decoded(blob)) for number, blob in rows]
-        return [(number, record) for number, record in found if record is not None]
+        found = [(number, reader, self._decoded(blob)) for number, reader, blob in rows]
+        return [(number, reader, record) for number, reader, record in found if record is not None]
 
     def take_over(self, up_to: int, records: Sequence[ChatRecord]) -> None:
         """Store ``records`` in place of the rests with numbers up to ``up_to``."""
@@ -179,7 +182,7 @@ class Spool:
 
         def move(database: sqlite3.Connection) -> int:
             with _transaction(database):
-                newest = _insert(database, "message", [_encode(record) for record in records])
+                newest = _insert(database, [_encode(record) for record in records])
                 _count(database, taken)
                 database.execute("DELETE FROM rest WHERE number <= ?", (up_to,))
             return newest
@@ -216,9 +219,7 @@ class Spool:
             self._log_full()
 
     def _log_full(self) -> None:
-        now = time.monotonic()
-        if now - self._full_logged_at >= 60.0:
-            self._full_logged_at = now
+        if self._full_reminder.is_due():
             lost = sum(count for (_channel, reason), count in self.lost.items() if reason == LOST_FULL)
             logger.error(
                 "spool: SPOOL_MAX_BYTES is reached, the oldest messages are dropped, {} lost so far; "
@@ -301,12 +302,16 @@ class Spool:
         )
 
 
-def leave_rest(path: Path, max_bytes: int, records: Iterable[ChatRecord]) -> None:
-    """Put what a reader could not hand off into the spool, all or nothing. Raises SpoolError."""
+def leave_rest(path: Path, max_bytes: int, reader: str, records: Iterable[ChatRecord]) -> None:
+    """Put what the program ``reader`` could not hand off into the spool, all or nothing.
+
+    Raises SpoolError.
+    """
     log_bytes = min(8 * 1024 * 1024, max_bytes // 4)
     try:
         with contextlib.closing(_connect(path, log_bytes)) as database, _transaction(database):
-            _insert(database, "rest", [_encode(record) for record in records])
+            rows = ((reader, _encode(record)) for record in records)
+            database.executemany("INSERT INTO rest (reader, record) VALUES (?, ?)", rows)
             if _used_pages(database) * _PAGE_BYTES > max_bytes - log_bytes:
                 raise SpoolError("the spool has reached SPOOL_MAX_BYTES")
     except (sqlite3.Error, OSError) as error:
@@ -343,10 +348,10 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _insert(database: sqlite3.Connection, table: str, blobs: list[bytes]) -> int:
-    """Number of the newest row afterwards; 0 when there has never been one."""
-    database.executemany(f"INSERT INTO {table} (record) VALUES (?)", ((blob,) for blob in blobs))
-    row = database.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+def _insert(database: sqlite3.Connection, blobs: list[bytes]) -> int:
+    """Number of the newest message afterwards; 0 when there has never been one."""
+    database.executemany("INSERT INTO message (record) VALUES (?)", ((blob,) for blob in blobs))
+    row = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'message'").fetchone()
     return int(row[0]) if row else 0
 
 

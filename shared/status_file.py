@@ -1,5 +1,6 @@
 """What a worker tells about itself, for the monitor, the watchdog and people: one JSON file per program."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -55,4 +56,6 @@ class StatusFile:
 
     def remove(self) -> None:
         """Take the file away: the program was stopped in order."""
-        self._path.unlink(missing_ok=True)
+        # Where it could not be written there is nothing to take away.
+        with contextlib.suppress(OSError):
+            self._path.unlink()

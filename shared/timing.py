@@ -49,3 +49,30 @@ class Backoff:
     def reset(self) -> None:
         """Start with the first pause again."""
         self._step = 0
+
+
+class Reminder:
+    """Says when it is time to say something again: at once, then every ``seconds``.
+
+    ``clock`` gives monotonic seconds.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._due_at = float("-inf")
+
+    def is_due(self) -> bool:
+        """True when it is time, and then not for a while."""
+        if self._clock() < self._due_at:
+            return False
+        self.put_off()
+        return True
+
+    def put_off(self) -> None:
+        """It was just said in another way."""
+        self._due_at = self._clock() + self._seconds
+
+    def reset(self) -> None:
+        """Say it at once the next time: it would be a new story."""
+        self._due_at = float("-inf")

@@ -14,28 +14,22 @@ from loguru import logger
 
 from shared.chat_message import ChatRecord
 from shared.errors import SpoolError
-from shared.handoff_server import PendingBatch, Session
+from shared.handoff_server import PendingBatch
 from shared.seen_ids import KEEP_AT_LEAST, SeenIds, key_of
 from shared.spool import Spool
+from shared.timing import Reminder
 from workers.kafka_sink import MAX_BYTES, MAX_RECORDS, Outcome
-from workers.merge import merge_copies
+from workers.merge import Gathering, merge_copies
+from workers.outage import REMIND_SECONDS, Outage
 
-SPOOL_AFTER_SECONDS = 3.0
 # A commit waits for the disk; a few a second are enough for readers, who only wait to be told.
 COMMIT_EVERY_SECONDS = 0.1
 REMOVE_EVERY_SECONDS = 0.2
 # What was delivered from the spool and is still there comes again after a kill: see kafka_tail.
 REMOVE_AT_MOST = 5_000
 RETRY_SECONDS = 1.0
-# Readers try to come back to a new producer every second at most.
-GATHER_AT_START_SECONDS = 1.5
-# A record that was read so long ago was kept by a reader that could not hand off.
-LATE_MS = 1_000
-GATHER_SECONDS = 0.3
-GATHER_AT_MOST_SECONDS = 2.0
-REMIND_SECONDS = 60.0
-SAY_EVERY_SECONDS = 30.0
 _DRAIN_ROWS = 2_000
+_REST_ROWS = 20_000
 _REFUSED = "refused_by_kafka"
 
 
@@ -87,8 +81,6 @@ class Delivery:
         """Per channel: delivered, duplicate."""
         self.lost: Counter[tuple[str, str]] = Counter()
         """Per channel and reason, besides ``spool.lost``."""
-        self.spooling = False
-        """True while Kafka does not take messages, and they go to the spool."""
         self._sink = sink
         self._spool = spool
         self._is_durable = is_durable
@@ -105,23 +97,16 @@ class Delivery:
         self._commit_at = 0.0
         self._delivered_rows: list[tuple[int, str]] = []
         self._remove_at = 0.0
-        # When the oldest that is on its way was sent; without a connection, since when there is none.
-        self._waiting_since: float | None = clock()
+        self._outage = Outage(clock)
         self._spool_retry_at = float("-inf")
-        self._said_at: dict[str, float] = {}
+        self._spool_reminder = Reminder(REMIND_SECONDS, clock)
+        # Whether a new record goes straight to Kafka; it cannot change between two rounds of `work`.
+        self._is_direct = False
         self._nameless = 0
-        self._copies = copies
-        self._wall_clock_ms = wall_clock_ms
-        self._late_before_ms = 0
-        # What each reader brought, in its order, until the copies are merged; None when they are not.
-        self._gathered: defaultdict[Session, list[str]] | None = None
-        self._gather_until = self._gather_at_most = 0.0
+        self._gathering = Gathering(clock, wall_clock_ms) if copies > 1 else None
 
     def open(self) -> None:
-        """Learn what is in the spool, and wait a moment for all readers to come back.
-
-        Without a usable spool chat goes on as long as Kafka takes it.
-        """
+        """Learn what is in the spool. Without a usable one chat goes on as long as Kafka takes it."""
         try:
             for record in self._spool.newest(KEEP_AT_LEAST):
                 if record.id:
@@ -131,9 +116,11 @@ class Delivery:
             logger.error("{}", error)
         if self._spool.messages:
             logger.info("{} messages in the spool wait for Kafka", self._spool.messages)
-        if self._copies > 1:
-            self._gathered = defaultdict(list)
-            self._gather_until = self._gather_at_most = self._clock() + GATHER_AT_START_SECONDS
+
+    @property
+    def spooling(self) -> bool:
+        """True while Kafka does not take messages, and they go to the spool."""
+        return self._outage.goes_on
 
     @property
     def pending(self) -> int:
@@ -158,8 +145,9 @@ class Delivery:
         """Take a record over, or leave it out when it was there before."""
         if record.id:
             key = key_of(record.channel, record.id)
-            if self._copies > 1:
-                self._gather(key, record, batch)
+            if self._gathering is not None:
+                self._gathering.note(batch.session, key, record.received_ms)
+                self._is_direct = self._is_direct and not self._gathering.goes_on
             known = self._in_flight.get(key) or self._buffer.get(key)
             if known is not None or not self._seen.add(key):
                 self._leave_out(record, batch, known)
@@ -177,23 +165,25 @@ class Delivery:
     def work(self) -> float | None:
         """Go on. Gives the seconds until it wants to be called again in any case; None for no such time."""
         now = self._clock()
-        self._late_before_ms = self._wall_clock_ms() - LATE_MS
-        if self._gathered is not None and now >= self._gather_until:
-            self._merge_gathered()
+        self._gather()
         self._settle(self._sink.collect())
         tail = self._sink.take_tail()
         if tail is not None:
             self._on_tail(tail)
-        self._watch(now)
+        oldest = next(iter(self._in_flight.values()), None)
+        self._outage.look(
+            self._sink.connected, None if oldest is None else oldest.sent_at, self._spool.messages
+        )
         try:
             if now >= self._spool_retry_at:
                 self._use_spool(now)
         except SpoolError as error:
             self._spool_retry_at = now + RETRY_SECONDS
-            if self._is_time_to_say("spool"):
+            if self._spool_reminder.is_due():
                 logger.error("{}; messages wait in the readers", error)
-        if self._can_send and not self._spool.unsent and self._buffer and self._gathered is None:
+        if self._buffer and self._can_send and not self._waits_behind:
             self._send_buffer()
+        self._is_direct = self._can_send and not self._buffer and not self._waits_behind
         return self._due_seconds(now)
 
     def finish(self, wait: Callable[[], None], may_wait: Callable[[], bool]) -> int:
@@ -205,7 +195,8 @@ class Delivery:
             wait()
             self.work()
         self._settle(self._sink.collect())
-        self._merge_gathered()
+        if self._gathering is not None:
+            self._buffer = self._gathering.end(self._buffer)
         try:
             self._spool_in_flight()
             while self._buffer:
@@ -224,40 +215,23 @@ class Delivery:
         return self._can_send and self._spool.unsent > 0 and self._sink.has_room
 
     @property
-    def _is_direct(self) -> bool:
-        return self._can_send and not self._buffer and not self._spool.unsent and self._gathered is None
+    def _gathers(self) -> bool:
+        return self._gathering is not None and self._gathering.goes_on
+
+    @property
+    def _waits_behind(self) -> bool:
+        """Whether what is new must wait for something older."""
+        return self._spool.unsent > 0 or self._gathers
 
     @property
     def _must_spool_buffer(self) -> bool:
-        waits_behind_spool = self.spooling or self._spool.unsent > 0
-        return bool(self._buffer) and waits_behind_spool and self._gathered is None
+        return bool(self._buffer) and (self.spooling or self._spool.unsent > 0) and not self._gathers
 
-    def _gather(self, key: str, record: ChatRecord, batch: PendingBatch) -> None:
-        """Note the order in which each reader brings what it has kept while it could not hand off.
-
-        Readers of the same channel bring theirs one after the other; what one of them lacks stands in the
-        middle of what the other has.
-        """
-        if record.received_ms < self._late_before_ms:
-            now = self._clock()
-            if self._gathered is None:
-                self._gathered = defaultdict(list)
-                self._gather_until = now
-                self._gather_at_most = now + GATHER_AT_MOST_SECONDS
-            until = min(now + GATHER_SECONDS, self._gather_at_most)
-            self._gather_until = max(self._gather_until, until)
-        if self._gathered is not None:
-            self._gathered[batch.session].append(key)
-
-    def _merge_gathered(self) -> None:
-        if self._gathered is None:
-            return
-        gathered, self._gathered = self._gathered, None
-        buffer = self._buffer
-        merged = [key for key in merge_copies(gathered.values()) if key in buffer]
-        self._buffer = {key: buffer.pop(key) for key in merged}
-        # Without an id, or here before the gathering began.
-        self._buffer = buffer | self._buffer
+    def _gather(self) -> None:
+        gathering = self._gathering
+        # It also has to hear of the time.
+        if gathering is not None and not gathering.left_seconds() and gathering.goes_on:
+            self._buffer = gathering.end(self._buffer)
 
     def _leave_out(self, record: ChatRecord, batch: PendingBatch, known: _Item | None) -> None:
         self.counts[record.channel]["duplicate"] += 1
@@ -304,33 +278,6 @@ class Delivery:
             self._seen.add(key)
         if self._spool.unsent or self._buffer:
             self._in_topic |= tail
-
-    def _watch(self, now: float) -> None:
-        """Decide whether Kafka takes messages."""
-        if self._sink.connected:
-            oldest = next(iter(self._in_flight.values()), None)
-            self._waiting_since = oldest.sent_at if oldest is not None else None
-        elif self._waiting_since is None:
-            self._waiting_since = now
-        stuck = self._waiting_since is not None and now - self._waiting_since >= SPOOL_AFTER_SECONDS
-        if stuck == self.spooling:
-            return
-        self.spooling = stuck
-        # A slow Kafka changes between both all the time.
-        quietly = not self._is_time_to_say("stuck" if stuck else "works", SAY_EVERY_SECONDS)
-        self._said_at["still stuck"] = now
-        if stuck:
-            logger.log(
-                "DEBUG" if quietly else "WARNING",
-                "Kafka has taken nothing for {:.0f} s; messages go to the spool",
-                SPOOL_AFTER_SECONDS,
-            )
-        else:
-            logger.log(
-                "DEBUG" if quietly else "INFO",
-                "Kafka takes messages; {} from the spool are sent first",
-                self._spool.messages,
-            )
 
     def _use_spool(self, now: float) -> None:
         if self.spooling:
@@ -409,48 +356,44 @@ class Delivery:
         try:
             self._take_over_rests()
         except SpoolError as error:
-            if self._is_time_to_say("spool"):
+            if self._spool_reminder.is_due():
                 logger.error("{}", error)
-        if self.spooling and self._is_time_to_say("still stuck"):
-            logger.warning("Kafka still takes no messages; {} wait in the spool", self._spool.messages)
+        self._outage.remind(self._spool.messages)
 
     def _take_over_rests(self) -> None:
         """Take in what readers left that had to stop without a producer."""
         if not self._spool.changed_by_others():
             return
-        while rests := self._spool.rests(2_000):
-            new: dict[str, ChatRecord] = {}
-            for number, record in rests:
+        while rests := self._spool.rests(_REST_ROWS):
+            found: dict[str, ChatRecord] = {}
+            left: defaultdict[str, list[str]] = defaultdict(list)
+            for number, reader, record in rests:
                 key = key_of(record.channel, record.id) if record.id else f"\0rest {number}"
-                if key in self._seen or key in new:
+                if key in self._seen or key in found:
                     self.counts[record.channel]["duplicate"] += 1
                 else:
-                    new[key] = record
-            self._spool.take_over(rests[-1][0], list(new.values()))
-            for key, record in new.items():
+                    found[key] = record
+                # Readers of the same channel left theirs one after the other.
+                left[reader].append(key)
+            new = [found[key] for key in merge_copies(left.values()) if key in found]
+            self._spool.take_over(rests[-1][0], new)
+            for record in new:
                 if record.id:
-                    self._seen.add(key)
+                    self._seen.add(key_of(record.channel, record.id))
             logger.info("{} messages taken over that readers had left in the spool", len(new))
-
-    def _is_time_to_say(self, what: str, every_seconds: float = REMIND_SECONDS) -> bool:
-        now = self._clock()
-        if now - self._said_at.get(what, float("-inf")) < every_seconds:
-            return False
-        self._said_at[what] = now
-        return True
 
     def _due_seconds(self, now: float) -> float | None:
         waits = []
-        if self._gathered is not None:
-            waits.append(self._gather_until - now)
+        if self._gathering is not None and self._gathering.goes_on:
+            waits.append(self._gathering.left_seconds())
         if self._must_spool_buffer:
             waits.append(self._commit_at - now)
         if self._delivered_rows:
             waits.append(self._remove_at - now)
         if self._may_drain:
             waits.append(0.0)
-        if not self.spooling and self._waiting_since is not None:
-            waits.append(self._waiting_since + SPOOL_AFTER_SECONDS - now)
+        if not self.spooling and (left := self._outage.left_seconds()) is not None:
+            waits.append(left)
         return max(0.0, min(waits), self._spool_retry_at - now) if waits else None
 
 

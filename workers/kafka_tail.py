@@ -15,6 +15,8 @@ from workers.kafka_client import REQUEST_SECONDS, connection_options, count_part
 RECORDS_PER_PARTITION = 26_000
 """More than can have been sent without the sender having noted that it arrived: what kafka_sink has on its
 way, and what the producer may have delivered from the spool and not removed there yet."""
+RECORDS_AT_MOST = 300_000
+"""For topics of many partitions, which share what can be on its way."""
 NO_PROGRESS_SECONDS = 10.0
 # A request that the killed predecessor had sent off may still be on its way through the broker.
 SETTLE_SECONDS = 0.25
@@ -56,8 +58,9 @@ def _read(consumer: Any, partitions: list[Any]) -> set[str]:
     consumer.assign(partitions)
     starts = consumer.beginning_offsets(partitions, timeout_ms=_TIMEOUT_MS)
     ends = consumer.end_offsets(partitions, timeout_ms=_TIMEOUT_MS)
+    newest = min(RECORDS_PER_PARTITION, RECORDS_AT_MOST // len(partitions))
     for partition in partitions:
-        consumer.seek(partition, max(starts[partition], ends[partition] - RECORDS_PER_PARTITION))
+        consumer.seek(partition, max(starts[partition], ends[partition] - newest))
     keys: set[str] = set()
     settling = Deadline(SETTLE_AT_MOST_SECONDS)
     while True:

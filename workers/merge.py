@@ -1,6 +1,63 @@
-"""Several incomplete copies of one stream made into one again. Pure."""
+"""Several incomplete copies of one stream made into one again."""
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeVar
+
+# Readers try to come back to a new producer every second at most.
+AT_START_SECONDS = 1.5
+# A record that was read so long ago was kept by a reader that could not hand off.
+LATE_MS = 1_000
+QUIET_SECONDS = 0.3
+AT_MOST_SECONDS = 2.0
+
+_Value = TypeVar("_Value")
+
+
+class Gathering:
+    """Notes what the readers of a channel bring that they have kept, for their orders to be merged.
+
+    They bring it one after the other, and what one of them lacks stands in the middle of what the other has.
+    A gathering begins at the start and with every record that was kept, and ends when no more of these come.
+    ``clock`` gives monotonic seconds, ``wall_clock_ms`` the time that readers stamp records with.
+    """
+
+    def __init__(self, clock: Callable[[], float], wall_clock_ms: Callable[[], int]) -> None:
+        self._clock = clock
+        self._wall_clock_ms = wall_clock_ms
+        self._late_before_ms = 0
+        # In the order of each reader; None while nothing is gathered.
+        self._brought: defaultdict[Hashable, list[str]] | None = defaultdict(list)
+        self._until = self._at_most = clock() + AT_START_SECONDS
+
+    @property
+    def goes_on(self) -> bool:
+        """True while what is taken in has to wait."""
+        return self._brought is not None
+
+    def note(self, reader: Hashable, key: str, received_ms: int) -> None:
+        """A reader brings a record that it has read at that time, Unix milliseconds."""
+        if received_ms < self._late_before_ms:
+            now = self._clock()
+            if self._brought is None:
+                self._brought = defaultdict(list)
+                self._until = now
+                self._at_most = now + AT_MOST_SECONDS
+            self._until = max(self._until, min(now + QUIET_SECONDS, self._at_most))
+        if self._brought is not None:
+            self._brought[reader].append(key)
+
+    def left_seconds(self) -> float:
+        """Seconds until the gathering is over; call it once a round."""
+        self._late_before_ms = self._wall_clock_ms() - LATE_MS
+        return max(0.0, self._until - self._clock())
+
+    def end(self, waiting: dict[str, _Value]) -> dict[str, _Value]:
+        """``waiting`` by key, in the merged order; what was not gathered comes first."""
+        brought, self._brought = self._brought, None
+        merged = [key for key in merge_copies((brought or {}).values()) if key in waiting]
+        in_order = {key: waiting.pop(key) for key in merged}
+        return waiting | in_order
 
 
 def merge_copies(copies: Iterable[Sequence[str]]) -> list[str]:

@@ -17,7 +17,7 @@ from shared.settings import Settings
 from shared.spool import Spool
 from shared.status_file import StatusFile
 from shared.stopping import Stop
-from shared.timing import Deadline
+from shared.timing import Deadline, Reminder
 from shared.waker import Waker
 from shared.worker import run_worker
 from workers.delivery import Delivery
@@ -52,8 +52,8 @@ class Producer:
         )
         self._status = StatusFile(paths.status, PROGRAM)
         self._was_connected = False
-        self._said_trouble = ""
-        self._said_trouble_at = 0.0
+        self._trouble = ""
+        self._trouble_reminder = Reminder(REMIND_SECONDS)
         self._look_after_at = 0.0
 
     def run(self, stop: Stop) -> None:
@@ -81,7 +81,7 @@ class Producer:
         began = time.monotonic()
         waits = [self._status.update(self._report), self._sink.due_seconds(), self._delivery.work()]
         self._server.acknowledge()
-        self._tell_about_kafka(began)
+        self._tell_about_kafka()
         if began >= self._look_after_at:
             self._look_after_at = began + LOOK_AFTER_SECONDS
             self._sink.look_after()
@@ -98,14 +98,14 @@ class Producer:
         for key, _events in self._selector.select(seconds):
             key.data()
 
-    def _tell_about_kafka(self, now: float) -> None:
+    def _tell_about_kafka(self) -> None:
         trouble = self._sink.trouble
-        if trouble and (trouble != self._said_trouble or now - self._said_trouble_at >= REMIND_SECONDS):
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._trouble_reminder.reset()
+        if trouble and self._trouble_reminder.is_due():
             logger.warning("{}", trouble)
-            self._said_trouble = trouble
-            self._said_trouble_at = now
         if self._sink.connected and not self._was_connected:
-            self._said_trouble = ""
             logger.info("ready, connected to Kafka, topic {}", self._settings.kafka_topic_chat_messages)
         self._was_connected = self._sink.connected
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from loguru import logger
 
+from shared import log_setup
 from shared.channel_list import reader_name
 from shared.chat_message import ChatParser, LineRejected
 from shared.errors import SpoolError
@@ -35,6 +36,10 @@ GOOD_SECONDS = 60.0
 # At the stop what the producer does not take goes to the spool; without a producer there is less to wait for.
 STOP_HANDOFF_SECONDS = 4.0
 STOP_ALONE_SECONDS = 0.5
+# For the old connection to answer, after RECONNECT.
+LAST_WORDS_SECONDS = 2.0
+_LAST_WORDS = "last-words"
+MAX_HELD = 10_000
 _LOG_REJECTED_EVERY_SECONDS = 10.0
 _CHANNEL_NOTICES = frozenset(
     {"msg_channel_suspended", "msg_banned", "tos_ban", "msg_room_not_found", "msg_channel_blocked"}
@@ -52,11 +57,15 @@ class Reader(TwitchListener):
         self._schedule = JoinSchedule(wanted, lambda: self._reserve("join"))
         self._wanted = self._schedule.wanted
         self._handoff = HandoffClient(paths.handoff_socket, paths.handoff_key, program)
+        self._program = program
         self._spool_path = paths.spool
         self._status = StatusFile(paths.status, program)
         self._parser = ChatParser(own_login=settings.twitch_username)
         self._current: TwitchConnection | None = None
         self._successor: TwitchConnection | None = None
+        # Read on the new connection while the old one has not told its last words.
+        self._held: list[tuple[IrcLine, int]] = []
+        self._leave_old_at: float | None = None
         self._watched: dict[TwitchConnection, int] = {}
         self._watched_handoff: tuple[FrameSocket, int, int] | None = None
         self._backoff = Backoff(first=1.0, longest=60.0)
@@ -147,6 +156,11 @@ class Reader(TwitchListener):
                 self._connect()
             if self._connect_at is not None:
                 waits.append(self._connect_at - now)
+        if self._leave_old_at is not None:
+            if now >= self._leave_old_at:
+                self._leave_old()
+            else:
+                waits.append(self._leave_old_at - now)
         waits += [connection.tick() for connection in self._connections()]
         joining = self._successor or self._current
         if joining is not None and joining.online:
@@ -190,6 +204,8 @@ class Reader(TwitchListener):
                 self._said_anonymous = True
                 logger.info("no token, reading anonymously")
             return f"justinfan{secrets.randbelow(900_000) + 100_000}", None
+        # It may come from the token file, which can change at any time.
+        log_setup.hide_secret(moment.token.password)
         # Twitch goes by the token; the name only has to be one.
         return settings.twitch_username or "twitchingest", moment.token.password
 
@@ -212,8 +228,16 @@ class Reader(TwitchListener):
         self._schedule.new_connection()
         logger.info("connected as {}", login)
 
-    def on_chat(self, line: IrcLine, received_ms: int) -> None:
-        """Put a message into the outbox."""
+    def on_chat(self, connection: TwitchConnection, line: IrcLine, received_ms: int) -> None:
+        """Put a message into the outbox; those of a new connection wait for the end of the old one."""
+        if connection is self._successor:
+            self._held.append((line, received_ms))
+            if len(self._held) >= MAX_HELD:
+                self._take_held()
+        else:
+            self._take(line, received_ms)
+
+    def _take(self, line: IrcLine, received_ms: int) -> None:
         try:
             record = self._parser.read(line, received_ms)
         except LineRejected as error:
@@ -239,15 +263,34 @@ class Reader(TwitchListener):
             self._rejected_unlogged = 0
 
     def on_joined(self, connection: TwitchConnection, channel: str) -> None:
-        """Leave the old connection once the new one is where it was."""
+        """Ask the old connection for its end once the new one is where it was."""
         if channel not in self._wanted:
             return
         self._schedule.joined(channel)
         logger.info("joined #{}, ready", channel)
-        if connection is self._successor and self._wanted <= connection.channels | self._unjoined():
-            old, self._current, self._successor = self._current, connection, None
-            if old is not None:
-                old.close("replaced by the new connection")
+        if connection is not self._successor or self._current is None or self._leave_old_at is not None:
+            return
+        if self._wanted <= connection.channels | self._unjoined():
+            # What Twitch sends there before it answers may exist on the old connection only.
+            self._leave_old_at = time.monotonic() + LAST_WORDS_SECONDS
+            self._current.ping(_LAST_WORDS)
+
+    def on_pong(self, connection: TwitchConnection, text: str) -> None:
+        """The old connection has nothing more that the new one has not."""
+        if connection is self._current and text == _LAST_WORDS and self._leave_old_at is not None:
+            self._leave_old()
+
+    def _leave_old(self) -> None:
+        old, self._current, self._successor = self._current, self._successor, None
+        self._leave_old_at = None
+        if old is not None:
+            old.close("replaced by the new connection")
+        self._take_held()
+
+    def _take_held(self) -> None:
+        held, self._held = self._held, []
+        for line, received_ms in held:
+            self._take(line, received_ms)
 
     def _unjoined(self) -> frozenset[str]:
         """Wanted channels that the old connection is not in either."""
@@ -277,10 +320,14 @@ class Reader(TwitchListener):
         """Try again after a growing pause, with the token of that moment."""
         if connection is self._successor:
             self._successor = None
+            self._leave_old_at = None
+            self._take_held()
         elif connection is not self._current:
             return
         else:
             self._current, self._successor = self._successor, None
+            self._leave_old_at = None
+            self._take_held()
             self._online_since = None
             if self._current is not None or self._connect_at is not None:
                 # Announced by RECONNECT: the new connection is on its way already.
@@ -306,9 +353,13 @@ class Reader(TwitchListener):
         """Leave Twitch, hand off what was read."""
         self._selector.unregister(stop)
         self._connect_at = None
-        for connection in self._connections():
+        connections = self._connections()
+        for connection in connections:
             connection.on_readable()
+        self._take_held()
         self._current, self._successor = None, None
+        for connection in connections:
+            connection.close("stopping")
         self._watch()
         deadline = Deadline(STOP_HANDOFF_SECONDS)
         alone = Deadline(STOP_ALONE_SECONDS)
@@ -331,7 +382,7 @@ class Reader(TwitchListener):
 
         rest = self._handoff.rest()
         try:
-            leave_rest(self._spool_path, self._settings.spool_max_bytes, rest)
+            leave_rest(self._spool_path, self._settings.spool_max_bytes, self._program, rest)
         except SpoolError as error:
             for channel, count in Counter(record.channel for record in rest).items():
                 logger.error("{} messages of #{} are lost: {}", count, channel, error)

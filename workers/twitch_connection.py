@@ -36,8 +36,6 @@ _LOGIN_REFUSALS = (
     "invalid nick",
 )
 
-OnChat = Callable[[IrcLine, int], None]
-
 
 class TwitchListener:
     """What a connection tells; the reader overrides it all."""
@@ -45,8 +43,11 @@ class TwitchListener:
     def on_online(self, connection: "TwitchConnection", login: str) -> None:
         """Twitch took the login; ``login`` is the name it gave us."""
 
-    def on_chat(self, line: IrcLine, received_ms: int) -> None:
+    def on_chat(self, connection: "TwitchConnection", line: IrcLine, received_ms: int) -> None:
         """A PRIVMSG was read at that time, Unix milliseconds."""
+
+    def on_pong(self, connection: "TwitchConnection", text: str) -> None:
+        """Twitch answers a PING with that text: all that it had sent before has been read."""
 
     def on_rejected(self, raw: bytes, reason: str, count: int = 1) -> None:
         """``count`` lines that could not be read, one of them ``raw``."""
@@ -93,15 +94,17 @@ class _IrcConnection(irc.client.ServerConnection):  # type: ignore[misc]
                 return
             received_ms = time.time_ns() // 1_000_000
             for line in self.splitter.feed(data):
-                if self.take_line(line, received_ms):
-                    continue
-                try:
-                    self._process_line(line.decode("utf-8", "replace"))
-                except (ValueError, IndexError, AttributeError, KeyError) as error:
-                    # The library's parser has no guard of its own; a line never ends the connection.
-                    logger.debug("irc could not read {!r}: {}", line[:200], error)
+                if not self.take_line(line, received_ms):
+                    self._let_library_take(line)
                 if not self.connected:
                     return
+
+    def _let_library_take(self, line: bytes) -> None:
+        try:
+            self._process_line(line.decode("utf-8", "replace"))
+        except (ValueError, IndexError, AttributeError, KeyError) as error:
+            # The library's parser has no guard of its own; a line never ends the connection.
+            logger.debug("irc could not read {!r}: {}", line[:200], error)
 
 
 class TwitchConnection:
@@ -223,6 +226,10 @@ class TwitchConnection:
         self.channels.discard(channel)
         self._irc.part(f"#{channel}")
 
+    def ping(self, text: str) -> None:
+        """Ask for a PONG; ``on_pong`` tells of it."""
+        self._irc.ping(text)
+
     def close(self, reason: str) -> None:
         """End the connection; only the first call counts."""
         if self._closed:
@@ -251,7 +258,10 @@ class TwitchConnection:
             self._listener.on_rejected(raw, "malformed")
             return True
         if line.command == "PRIVMSG":
-            self._listener.on_chat(line, received_ms)
+            self._listener.on_chat(self, line, received_ms)
+            return True
+        if line.command == "PONG" and line.params:
+            self._listener.on_pong(self, line.params[-1])
             return True
         # Without its parameters the library raises on most commands; RECONNECT has none.
         return line.command not in _FOR_THE_LIBRARY or not (line.params or line.command == "RECONNECT")

@@ -5,9 +5,7 @@ import resource
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from concurrent.futures import Future
-from pathlib import Path
 
 import psutil
 import pytest
@@ -18,29 +16,12 @@ from tests.processes.kafka_reader import KafkaReader
 from tests.processes.service import Service, wait_until
 
 CHANNELS = ("alpha", "beta", "gamma")
-_numbers = itertools.count(1)
 
 
 @pytest.fixture
-def topic(own: Broker) -> Iterator[KafkaReader]:
-    reader = KafkaReader(own.address, f"trouble-{next(_numbers)}")
-    yield reader
-    reader.close()
-
-
-@pytest.fixture
-def service(tmp_path: Path, own: Broker, topic: KafkaReader, twitch: FakeTwitch) -> Iterator[Service]:
-    service = Service(
-        tmp_path,
-        TWITCH_IRC_URL=twitch.url,
-        KAFKA_BROKERS=own.address,
-        KAFKA_TOPIC_CHAT_MESSAGES=topic.topic,
-        KAFKA_TOPIC_RETENTION_MS="-1",
-    )
-    try:
-        yield service
-    finally:
-        service.end()
+def broker(own: Broker) -> str:
+    """The fixtures of the whole service use the one that may be broken."""
+    return own.address
 
 
 class Chat:

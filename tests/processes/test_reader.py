@@ -11,6 +11,7 @@ import pytest
 
 from tests.fakes.certificates import server_context
 from tests.fakes.fake_twitch import FakeTwitch, chat_line
+from tests.fakes.slow_line import SlowLine
 from tests.processes.service import copy_project, wait_until
 from tests.shared.handoff_loop import ServerLoop
 
@@ -126,6 +127,21 @@ def test_reconnect_makes_the_new_connection_before_the_old_one_is_left(reader: R
         reader.wait_for_ids(*(f"id{number}" for number in range(300)))
         assert len(twitch.logins) == 2
         assert list(dict.fromkeys(reader.ids)) == [f"id{number}" for number in range(300)]
+
+
+def test_reconnect_loses_nothing_and_moves_nothing_when_the_old_connection_is_slow(
+    reader: ReaderProcess,
+) -> None:
+    with FakeTwitch() as twitch, SlowLine(twitch.port, delay_seconds=0.3) as line:
+        reader.start(line.url)
+        twitch.wait_joined("alpha")
+        lines = [chat_line("alpha", f"message {number}", id=f"id{number}") for number in range(600)]
+        playing = twitch.start_playing("alpha", lines, per_second=200)
+        reader.wait_for_ids("id50")
+        twitch.reconnect(close_after=2.0)
+        playing.result(20)
+        reader.wait_for_ids(*(f"id{number}" for number in range(600)))
+        assert list(dict.fromkeys(reader.ids)) == [f"id{number}" for number in range(600)]
 
 
 def test_a_dead_line_is_noticed_within_ten_seconds(reader: ReaderProcess) -> None:

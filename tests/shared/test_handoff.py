@@ -82,6 +82,38 @@ def test_a_new_producer_gets_everything_again_that_the_old_one_had_not_acknowled
     second.close()
 
 
+def test_a_new_producer_gets_what_was_waiting_in_few_batches(tmp_path: Path) -> None:
+    first = ServerLoop(tmp_path)
+    client = first.client()
+    for number in range(4):
+        client.put(record(number))
+        first.run_until(lambda: len(first.taken) > number, client)  # noqa: B023
+    for number in range(4, 1000):
+        client.put(record(number))
+    first.close()
+    second = ServerLoop(tmp_path)
+    second.run_until(lambda: len(second.taken) == 1000, client)
+    assert second.ids == [f"id-{number}" for number in range(1000)]
+    assert len({batch.number for _one, batch in second.taken}) <= 3
+    second.run_until_all_is_durable(client)
+    client.close()
+    second.close()
+
+
+def test_acknowledgements_of_a_producer_that_has_gone_are_still_heard(tmp_path: Path) -> None:
+    loop = ServerLoop(tmp_path)
+    client = loop.client()
+    client.put(record(1))
+    loop.run_until(lambda: len(loop.taken) == 1, client)
+    loop.all_durable()
+    loop.close()
+    client.put(record(2))
+    client.pump()
+    assert client.pending == 1
+    assert [one.id for one in client.rest()] == ["id-2"]
+    client.close()
+
+
 def test_the_same_producer_takes_nothing_twice_from_a_reader_that_comes_back(loop: ServerLoop) -> None:
     client = loop.client()
     client.put(record(1))

@@ -240,7 +240,7 @@ def test_the_file_is_for_its_owner_only(path: Path, spool: Spool) -> None:
 
 
 def _leave(path: Path, start: int) -> None:
-    leave_rest(path, PLENTY, [record(start + number) for number in range(100)])
+    leave_rest(path, PLENTY, f"reader-{start}", [record(start + number) for number in range(100)])
 
 
 def test_rests_of_many_readers_are_taken_over_in_their_order(path: Path, spool: Spool) -> None:
@@ -258,16 +258,17 @@ def test_rests_of_many_readers_are_taken_over_in_their_order(path: Path, spool: 
     rests = spool.rests(1000)
     assert len(rests) == 500
     for number in range(1, 6):
-        of_one = [one for one in ids(rests) if one.startswith(f"id-{number}")]
+        of_one = [one.id for _number, reader, one in rests if reader == f"reader-{1000 * number}"]
         assert of_one == [f"id-{1000 * number + place}" for place in range(100)]
-    spool.take_over(rests[-1][0], [one for _number, one in rests[:10]])
+    taken = [one for _number, _reader, one in rests[:10]]
+    spool.take_over(rests[-1][0], taken)
     assert spool.rests(1000) == []
-    assert ids(spool.read_on(1000)) == ["id-1", *ids(rests[:10])]
+    assert ids(spool.read_on(1000)) == ["id-1", *(one.id for one in taken)]
 
 
 def test_a_rest_beyond_the_bound_is_refused_whole(path: Path) -> None:
     with pytest.raises(SpoolError, match="SPOOL_MAX_BYTES"):
-        leave_rest(path, 1024 * 1024, [record(number, size=1000) for number in range(2000)])
+        leave_rest(path, 1024 * 1024, "reader-xqc", [record(number, size=1000) for number in range(2000)])
     spool = Spool(path, 1024 * 1024)
     assert spool.rests(10) == []
     spool.close()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.timing import Backoff, Deadline
+from shared.timing import Backoff, Deadline, Reminder
 
 
 class HandClock:
@@ -118,3 +118,20 @@ def test_no_pause_is_longer_than_the_longest_or_shorter_than_four_fifths_of_the_
     pauses = [backoff.next_seconds() for _ in units]
     assert all(first * 0.8 - 1e-9 <= pause <= longest for pause in pauses)
     assert all(later >= earlier * 0.8 - 1e-9 for earlier, later in pairwise(pauses))
+
+
+def test_a_reminder_is_due_at_once_and_then_after_its_time() -> None:
+    now = [0.0]
+    reminder = Reminder(10.0, clock=lambda: now[0])
+    assert reminder.is_due()
+    assert not reminder.is_due()
+    now[0] = 9.0
+    assert not reminder.is_due()
+    now[0] = 10.0
+    assert reminder.is_due()
+    reminder.reset()
+    assert reminder.is_due()
+    now[0] = 15.0
+    reminder.put_off()
+    now[0] = 24.0
+    assert not reminder.is_due()

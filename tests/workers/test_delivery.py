@@ -13,8 +13,9 @@ from shared.handoff_server import PendingBatch, Session
 from shared.seen_ids import key_of
 from shared.spool import Spool, leave_rest
 from tests.shared.handoff_loop import record
-from workers.delivery import SPOOL_AFTER_SECONDS, Delivery
+from workers.delivery import Delivery
 from workers.kafka_sink import Outcome
+from workers.outage import SPOOL_AFTER_SECONDS
 
 PLENTY = 1024**3
 
@@ -221,20 +222,22 @@ def test_what_was_taken_in_before_the_topic_was_read_back_is_not_sent_twice(tmp_
 def test_rests_of_readers_are_taken_over_once_and_behind_what_is_there(tmp_path: Path, desk: Desk) -> None:
     desk.take_in(record(1))
     desk.outage()
-    leave_rest(tmp_path / "spool.sqlite3", PLENTY, [record(1), record(2), record(3)])
-    leave_rest(tmp_path / "spool.sqlite3", PLENTY, [record(2), record(3)])
+    place = tmp_path / "spool.sqlite3"
+    # Two readers of the channel, and each lacks something.
+    leave_rest(place, PLENTY, "reader-xqc", [record(1), record(2), record(4)])
+    leave_rest(place, PLENTY, "reader-xqc-2", [record(2), record(3), record(4), record(5)])
     desk.delivery.look_after()
     late = desk.take_in(record(3))
     assert late in desk.durable
     desk.sink.append()
     desk.work(0.2)
     desk.sink.append()
-    assert ids(desk.sink.topic) == ["id-1", "id-2", "id-3"]
+    assert ids(desk.sink.topic) == ["id-1", "id-2", "id-3", "id-4", "id-5"]
 
 
 def test_rests_that_come_while_records_are_on_their_way_break_nothing(tmp_path: Path, desk: Desk) -> None:
     desk.take_in(record(1))
-    leave_rest(tmp_path / "spool.sqlite3", PLENTY, [record(2)])
+    leave_rest(tmp_path / "spool.sqlite3", PLENTY, "reader-xqc", [record(2)])
     desk.delivery.look_after()
     desk.outage()
     assert len(desk.durable) == 1

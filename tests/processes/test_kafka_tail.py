@@ -1,0 +1,43 @@
+"""What is read back from a real topic."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from shared import settings
+from shared.paths import Paths
+from shared.seen_ids import key_of
+from tests.processes.kafka_reader import KafkaReader
+from tests.processes.test_kafka_sink import collect, connect, record, sink_for
+from workers import kafka_tail
+
+
+def read(folder: Path, topic: KafkaReader, broker: str) -> set[str]:
+    names = {"KAFKA_BROKERS": broker, "KAFKA_TOPIC_CHAT_MESSAGES": topic.topic}
+    return kafka_tail.read_tail(settings.load(Paths(folder), names))
+
+
+def test_the_newest_of_every_partition_are_read_back(
+    tmp_path: Path, topic: KafkaReader, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = sink_for(tmp_path, topic, broker)
+    connect(sink)
+    # Nothing to read is no reason to wait.
+    began = time.monotonic()
+    assert read(tmp_path, topic, broker) == set()
+    assert time.monotonic() - began < 5
+    channels = [f"channel{number}" for number in range(9)]
+    for number in range(300):
+        for channel in channels:
+            sink.send(record(number, channel), None)
+    collect(sink, 2700)
+    sink.close(1)
+    everything = {key_of(channel, f"id-{number}") for channel in channels for number in range(300)}
+    assert read(tmp_path, topic, broker) == everything
+    monkeypatch.setattr(kafka_tail, "RECORDS_PER_PARTITION", 20)
+    newest = read(tmp_path, topic, broker)
+    assert len(newest) == 60
+    assert all(key.split("-")[1] >= "280" for key in newest)
+    monkeypatch.setattr(kafka_tail, "RECORDS_AT_MOST", 30)
+    assert len(read(tmp_path, topic, broker)) == 30
