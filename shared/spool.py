@@ -132,8 +132,7 @@ class Spool:
         self._unsent -= Counter(record.channel for _number, record in found if record is not None)
         unreadable = [number for number, record in found if record is None]
         if unreadable:
-            self.lost["", LOST_DAMAGED] += len(unreadable)
-            logger.error("spool: {} messages could not be read and are lost", len(unreadable))
+            self._count_unreadable(len(unreadable))
             with contextlib.suppress(SpoolError):
                 self._run(lambda database: _delete(database, unreadable, Counter()))
         return [(number, record) for number, record in found if record is not None]
@@ -174,6 +173,10 @@ class Spool:
             ).fetchall()
         )
         found = [(number, reader, self._decoded(blob)) for number, reader, blob in rows]
+        unreadable = [number for number, _reader, record in found if record is None]
+        if unreadable:
+            self._count_unreadable(len(unreadable))
+            self._run(lambda database: _delete_rests(database, unreadable))
         return [(number, reader, record) for number, reader, record in found if record is not None]
 
     def take_over(self, up_to: int, records: Sequence[ChatRecord]) -> None:
@@ -196,6 +199,10 @@ class Spool:
             return _decode(blob)
         except (msgspec.DecodeError, UnicodeDecodeError, TypeError):
             return None
+
+    def _count_unreadable(self, count: int) -> None:
+        self.lost["", LOST_DAMAGED] += count
+        logger.error("spool: {} messages could not be read and are lost", count)
 
     def _make_room(self, database: sqlite3.Connection, needed_bytes: int) -> None:
         """Drop the oldest that are not on their way, until ``needed_bytes`` more are within the bound."""
@@ -368,6 +375,11 @@ def _delete(database: sqlite3.Connection, numbers: list[int], channels: Counter[
         database.executemany("DELETE FROM message WHERE number = ?", ((number,) for number in numbers))
         _count(database, Counter({channel: -count for channel, count in channels.items()}))
         database.execute("DELETE FROM waiting WHERE messages <= 0")
+
+
+def _delete_rests(database: sqlite3.Connection, numbers: list[int]) -> None:
+    with _transaction(database):
+        database.executemany("DELETE FROM rest WHERE number = ?", ((number,) for number in numbers))
 
 
 def _used_pages(database: sqlite3.Connection) -> int:

@@ -24,10 +24,11 @@ from shared.paths import Paths
 from shared.settings import Settings
 from shared.status_file import StatusFile
 from shared.stopping import Stop
-from shared.timing import Backoff, Deadline
+from shared.timing import Backoff, Deadline, Reminder
 from shared.token_file import token_of_the_moment
 from shared.waker import Waker
 from shared.worker import run_worker
+from workers.handover import LAST_WORDS, Handover
 from workers.join_schedule import JoinSchedule
 from workers.twitch_connection import TwitchConnection, TwitchListener
 
@@ -36,11 +37,7 @@ GOOD_SECONDS = 60.0
 # At the stop what the producer does not take goes to the spool; without a producer there is less to wait for.
 STOP_HANDOFF_SECONDS = 4.0
 STOP_ALONE_SECONDS = 0.5
-# For the old connection to answer, after RECONNECT.
-LAST_WORDS_SECONDS = 2.0
-_LAST_WORDS = "last-words"
-MAX_HELD = 10_000
-_LOG_REJECTED_EVERY_SECONDS = 10.0
+LOG_REJECTED_EVERY_SECONDS = 10.0
 _CHANNEL_NOTICES = frozenset(
     {"msg_channel_suspended", "msg_banned", "tos_ban", "msg_room_not_found", "msg_channel_blocked"}
 )
@@ -63,9 +60,7 @@ class Reader(TwitchListener):
         self._parser = ChatParser(own_login=settings.twitch_username)
         self._current: TwitchConnection | None = None
         self._successor: TwitchConnection | None = None
-        # Read on the new connection while the old one has not told its last words.
-        self._held: list[tuple[IrcLine, int]] = []
-        self._leave_old_at: float | None = None
+        self._handover = Handover(self._take)
         self._watched: dict[TwitchConnection, int] = {}
         self._watched_handoff: tuple[FrameSocket, int, int] | None = None
         self._backoff = Backoff(first=1.0, longest=60.0)
@@ -74,7 +69,7 @@ class Reader(TwitchListener):
         self._online_since: float | None = None
         self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._rejected: Counter[str] = Counter()
-        self._rejected_logged_at = float("-inf")
+        self._rejected_reminder = Reminder(LOG_REJECTED_EVERY_SECONDS)
         self._rejected_unlogged = 0
         self._was_online = False
         self._said_anonymous = False
@@ -156,11 +151,11 @@ class Reader(TwitchListener):
                 self._connect()
             if self._connect_at is not None:
                 waits.append(self._connect_at - now)
-        if self._leave_old_at is not None:
-            if now >= self._leave_old_at:
-                self._leave_old()
-            else:
-                waits.append(self._leave_old_at - now)
+        left = self._handover.left_seconds()
+        if left == 0.0:
+            self._leave_old()
+        elif left is not None:
+            waits.append(left)
         waits += [connection.tick() for connection in self._connections()]
         joining = self._successor or self._current
         if joining is not None and joining.online:
@@ -231,9 +226,7 @@ class Reader(TwitchListener):
     def on_chat(self, connection: TwitchConnection, line: IrcLine, received_ms: int) -> None:
         """Put a message into the outbox; those of a new connection wait for the end of the old one."""
         if connection is self._successor:
-            self._held.append((line, received_ms))
-            if len(self._held) >= MAX_HELD:
-                self._take_held()
+            self._handover.hold(line, received_ms)
         else:
             self._take(line, received_ms)
 
@@ -253,13 +246,11 @@ class Reader(TwitchListener):
         """Count, and log shortened once in a while."""
         self._rejected[reason] += count
         self._rejected_unlogged += count
-        now = time.monotonic()
         # A flood of such lines must not become a flood of log lines.
-        if now - self._rejected_logged_at >= _LOG_REJECTED_EVERY_SECONDS:
+        if self._rejected_reminder.is_due():
             logger.warning(
                 "{} lines could not be read ({}), like {!r}", self._rejected_unlogged, reason, raw[:120]
             )
-            self._rejected_logged_at = now
             self._rejected_unlogged = 0
 
     def on_joined(self, connection: TwitchConnection, channel: str) -> None:
@@ -268,29 +259,21 @@ class Reader(TwitchListener):
             return
         self._schedule.joined(channel)
         logger.info("joined #{}, ready", channel)
-        if connection is not self._successor or self._current is None or self._leave_old_at is not None:
+        if connection is not self._successor or self._current is None or self._handover.goes_on:
             return
         if self._wanted <= connection.channels | self._unjoined():
-            # What Twitch sends there before it answers may exist on the old connection only.
-            self._leave_old_at = time.monotonic() + LAST_WORDS_SECONDS
-            self._current.ping(_LAST_WORDS)
+            self._handover.begin(self._current)
 
     def on_pong(self, connection: TwitchConnection, text: str) -> None:
         """The old connection has nothing more that the new one has not."""
-        if connection is self._current and text == _LAST_WORDS and self._leave_old_at is not None:
+        if connection is self._current and text == LAST_WORDS and self._handover.goes_on:
             self._leave_old()
 
     def _leave_old(self) -> None:
         old, self._current, self._successor = self._current, self._successor, None
-        self._leave_old_at = None
         if old is not None:
             old.close("replaced by the new connection")
-        self._take_held()
-
-    def _take_held(self) -> None:
-        held, self._held = self._held, []
-        for line, received_ms in held:
-            self._take(line, received_ms)
+        self._handover.end()
 
     def _unjoined(self) -> frozenset[str]:
         """Wanted channels that the old connection is not in either."""
@@ -320,14 +303,12 @@ class Reader(TwitchListener):
         """Try again after a growing pause, with the token of that moment."""
         if connection is self._successor:
             self._successor = None
-            self._leave_old_at = None
-            self._take_held()
+            self._handover.end()
         elif connection is not self._current:
             return
         else:
             self._current, self._successor = self._successor, None
-            self._leave_old_at = None
-            self._take_held()
+            self._handover.end()
             self._online_since = None
             if self._current is not None or self._connect_at is not None:
                 # Announced by RECONNECT: the new connection is on its way already.
@@ -356,7 +337,7 @@ class Reader(TwitchListener):
         connections = self._connections()
         for connection in connections:
             connection.on_readable()
-        self._take_held()
+        self._handover.end()
         self._current, self._successor = None, None
         for connection in connections:
             connection.close("stopping")

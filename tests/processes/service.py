@@ -1,12 +1,13 @@
 """The whole service in a folder of its own, under a real supervisord."""
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,16 +123,9 @@ class Service:
 
     def end(self) -> None:
         """Leave nothing behind, whatever has happened."""
-        for process in self.processes():
-            try:
-                process.kill()
-                process.wait(10)
-            except psutil.NoSuchProcess:
-                continue
-
-
-def running(service: Service) -> Iterator[Service]:
-    try:
-        yield service
-    finally:
-        service.end()
+        while processes := self.processes():
+            # supervisord is among them: what it starts meanwhile is found by the next look.
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(processes, timeout=10)

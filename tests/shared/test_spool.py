@@ -202,6 +202,16 @@ def test_a_record_that_cannot_be_read_is_counted_and_the_others_come(path: Path,
     assert spool.lost["", "spool_damaged"] == 1
 
 
+def test_a_rest_that_cannot_be_read_is_counted_and_goes(path: Path, spool: Spool) -> None:
+    leave_rest(path, PLENTY, "reader-xqc", [record(number) for number in range(3)])
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE rest SET record = x'00ff' WHERE number = 2")
+    other.close()
+    assert [one.id for _number, _reader, one in spool.rests(10)] == ["id-0", "id-2"]
+    assert [one.id for _number, _reader, one in spool.rests(10)] == ["id-0", "id-2"]
+    assert spool.lost["", "spool_damaged"] == 1
+
+
 def test_a_full_disk_is_one_error_and_nothing_is_half_there(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
