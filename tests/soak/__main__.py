@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.fakes.fake_twitch import FakeTwitch
 from tests.processes.conftest import free_port
-from tests.processes.service import Service, wait_until
+from tests.processes.service import Service
 from tests.soak.faults import FAULTS, Fault
 from tests.soak.ledger import Ledger, Verdict
 from tests.soak.run import Run
@@ -79,11 +79,10 @@ def _soak(arguments: argparse.Namespace, folder: Path, twitch: FakeTwitch, seed:
         run.chat()
         print("chat is over; waiting until everything is in Kafka", flush=True)
         verdict = run.settle(topic)
+        _report(arguments, run, verdict, topic, seed)
     finally:
         topic.close()
         service.end()
-        wait_until(lambda: not service.processes(), "no process left")
-    _report(arguments, run, verdict, topic, seed)
     return verdict.good and not topic.strangers
 
 
