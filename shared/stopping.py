@@ -9,6 +9,8 @@ STOP_SECONDS = 5.0
 """What a worker may take for an ordered stop; below supervisord's ``stopwaitsecs``."""
 
 EXIT_SECOND_SIGNAL = 3
+STARTED_BY = "SUPERVISORD_PID"
+"""Variable with the process id of supervisord, set by ``supervisor/start-worker``; no setting."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -47,10 +49,10 @@ class Stop:
         self.request()
 
     def _end_with_parent(self) -> None:
-        parent = os.getppid()
         end_with_parent()
-        # The parent may have died before the kernel was asked to watch it.
-        if os.getppid() != parent:
+        # supervisord may have died before the kernel was asked to watch it: a start takes its time.
+        started_by = os.environ.get(STARTED_BY)
+        if started_by is not None and started_by != str(os.getppid()):
             self.request()
 
 

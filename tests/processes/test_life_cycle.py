@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -65,6 +66,31 @@ def test_a_killed_supervisord_takes_its_workers_along_and_the_next_start_goes_on
         assert found == [*ids_of(some[: len(found) - 1]), after]
         assert len(found) > read[channel]
     assert "Traceback" not in service.logs()
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.2, 0.4, 0.8])
+def test_a_supervisord_that_is_killed_while_workers_start_leaves_none_behind(
+    service: Service, seconds: float
+) -> None:
+    service.set_channels(*(f"channel{number}" for number in range(8)))
+    service.start()
+    # The readers are started as soon as channel-sync runs; how far they are then is what is tried here.
+    wait_until(lambda: len(service.processes()) > 6, "workers that start")
+    time.sleep(seconds)
+    kill_supervisord(service)
+
+
+def test_a_worker_whose_supervisord_has_gone_before_it_began_does_not_begin() -> None:
+    done = subprocess.run(
+        [str(ROOT / "supervisor" / "start-worker"), "-c", "print('begun')"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == "start-worker: supervisord has gone, or did not start this\n"
 
 
 def test_what_the_readers_still_hold_when_supervisord_is_killed_arrives_after_the_next_start(
