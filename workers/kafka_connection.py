@@ -24,7 +24,7 @@ from workers.kafka_client import (
 )
 from workers.kafka_tail import read_tail
 
-PARTITIONS_CHECK_SECONDS = 10.0
+PARTITIONS_CHECK_SECONDS = 5.0
 # Kafka has acknowledged nothing for so long: look whether it and the topic are there.
 PROBE_AFTER_SECONDS = 5.0
 PROBE_EVERY_SECONDS = 10.0
