@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests at a time: most of them wait most of the time.
+JOBS ?= 3
 # Of the soak test.
 READERS ?= 2
 MINUTES ?= 10
@@ -44,7 +46,7 @@ run: fetch-kafka
 
 test: setup-dev
 	@$(BIN)/python -m workers.kafka_jars
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 soak: setup-dev
 	@$(BIN)/python -m workers.kafka_jars

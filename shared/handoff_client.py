@@ -22,7 +22,12 @@ from shared.timing import Backoff, Reminder
 
 MAX_OUTBOX_BYTES = 32 * 1024 * 1024
 BATCH_BYTES = 256 * 1024
+# Beyond that a batch gathers until one is acknowledged; but not for long: what one reader of a channel holds
+# back the other one may overtake.
 BATCHES_ON_THEIR_WAY = 4
+HOLD_BACK_SECONDS = 0.02
+MOST_BATCHES_ON_THEIR_WAY = 256
+MOST_BYTES_ON_THEIR_WAY = 1024 * 1024
 # Taken apart and put together anew when a producer comes back; more would take too long.
 GATHER_ANEW_RECORDS = 5_000
 # What a record costs besides its value, in memory and on its way.
@@ -65,7 +70,7 @@ class HandoffClient:
         self._max_outbox_bytes = max_outbox_bytes
         self._clock = clock
         self._peer: FrameSocket | None = None
-        self._backoff = Backoff(first=0.05, longest=1.0)
+        self._backoff = Backoff(first=0.05, longest=0.5)
         self._connect_at = float("-inf")
         self._said_away = False
         self._gathered: list[ChatRecord] = []
@@ -74,6 +79,8 @@ class HandoffClient:
         self._batches_bytes = 0
         # How many of `_batches`, from the left, this connection has sent or the producer has already.
         self._on_their_way = 0
+        self._bytes_on_their_way = 0
+        self._sent_at = 0.0
         self._newest_number = 0
         self._newest_sent = 0
         self._proved = False
@@ -112,6 +119,7 @@ class HandoffClient:
                 self._connect()
             if self.connected:
                 self._send_batches()
+                return self._held_back_seconds()
         except HandoffError as error:
             self._disconnect(error)
             return max(0.0, self._connect_at - self._clock())
@@ -166,7 +174,7 @@ class HandoffClient:
             self._said_away = True
         self._hear_last_words()
         self.close()
-        self._on_their_way = 0
+        self._on_their_way = self._bytes_on_their_way = 0
         self._connect_at = self._clock() + self._backoff.next_seconds()
 
     def _hear_last_words(self) -> None:
@@ -196,7 +204,8 @@ class HandoffClient:
             self.connected = True
             self._said_away = False
             self._backoff.reset()
-            self._on_their_way = sum(batch.number <= message.taken for batch in self._batches)
+            taken = [len(batch.frame) for batch in self._batches if batch.number <= message.taken]
+            self._on_their_way, self._bytes_on_their_way = len(taken), sum(taken)
             if not self._on_their_way:
                 self._gather_anew()
             logger.debug("hand-off: connected to the producer, {} messages pending", self.pending)
@@ -221,9 +230,27 @@ class HandoffClient:
         self._batches.append(_Encoded(self._newest_number, len(records), frame))
         self._batches_bytes += len(frame)
 
+    def _held_back_seconds(self) -> float | None:
+        waits = self._gathered or self._on_their_way < len(self._batches)
+        if not waits or self._is_window_full or (self._peer is not None and self._peer.wants_to_write):
+            return None
+        return max(0.0, self._sent_at + HOLD_BACK_SECONDS - self._clock())
+
+    @property
+    def _is_window_full(self) -> bool:
+        return (
+            self._on_their_way >= MOST_BATCHES_ON_THEIR_WAY
+            or self._bytes_on_their_way >= MOST_BYTES_ON_THEIR_WAY
+        )
+
+    def _may_send(self) -> bool:
+        if self._on_their_way < BATCHES_ON_THEIR_WAY:
+            return True
+        return not self._is_window_full and self._clock() - self._sent_at >= HOLD_BACK_SECONDS
+
     def _send_batches(self) -> None:
         assert self._peer is not None
-        while self._on_their_way < BATCHES_ON_THEIR_WAY and not self._peer.wants_to_write:
+        while self._may_send() and not self._peer.wants_to_write:
             if self._on_their_way == len(self._batches):
                 if not self._gathered:
                     return
@@ -231,7 +258,9 @@ class HandoffClient:
             batch = self._batches[self._on_their_way]
             self._newest_sent = max(self._newest_sent, batch.number)
             self._peer.send(batch.frame)
+            self._sent_at = self._clock()
             self._on_their_way += 1
+            self._bytes_on_their_way += len(batch.frame)
 
     def _forget_up_to(self, number: int) -> None:
         if not self.connected or number > self._newest_sent:
@@ -240,7 +269,9 @@ class HandoffClient:
             batch = self._batches.popleft()
             self._batches_bytes -= len(batch.frame)
             self._pending -= batch.count
-            self._on_their_way = max(0, self._on_their_way - 1)
+            if self._on_their_way:
+                self._on_their_way -= 1
+                self._bytes_on_their_way -= len(batch.frame)
 
     def _bound(self) -> None:
         while self._batches_bytes > self._max_outbox_bytes and len(self._batches) > self._on_their_way:

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
-# Readers try to come back to a new producer every second at most.
-AT_START_SECONDS = 1.5
+# Readers try to come back to a new producer every half second at least.
+AT_START_SECONDS = 2.0
 # A record that was read so long ago was kept by a reader that could not hand off.
 LATE_MS = 1_000
 QUIET_SECONDS = 0.3

@@ -50,6 +50,17 @@ def test_nothing_is_forgotten_before_every_record_of_a_batch_is_durable(loop: Se
     client.close()
 
 
+def test_nothing_is_held_back_for_long_while_acknowledgements_are_late(loop: ServerLoop) -> None:
+    client = loop.client()
+    for number in range(20):
+        client.put(record(number))
+        loop.run_until(lambda: len(loop.taken) == number + 1, client)  # noqa: B023
+    assert client.pending == 20
+    loop.all_durable()
+    loop.run_until(lambda: client.pending == 0, client)
+    client.close()
+
+
 def test_batches_are_acknowledged_in_order_even_when_the_later_one_is_durable_first(loop: ServerLoop) -> None:
     client = loop.client()
     client.put(record(1))

@@ -317,7 +317,7 @@ def test_what_two_readers_kept_while_no_producer_was_there_is_merged(tmp_path: P
     desk.take_in(*(record(number) for number in (2, 3, 4, 5, 6)), session=other)
     desk.work(0.5)
     assert desk.sink.sent == []
-    desk.work(1.0)
+    desk.work(1.5)
     desk.sink.append()
     desk.work()
     assert ids(desk.sink.topic) == [f"id-{number}" for number in range(1, 7)]
