@@ -19,7 +19,7 @@ from shared.seen_ids import KEEP_AT_LEAST, SeenIds, key_of
 from shared.spool import Spool
 from shared.timing import Reminder
 from workers.kafka_sink import MAX_BYTES, MAX_RECORDS, Outcome
-from workers.merge import Gathering, merge_copies
+from workers.merge import Copies, Gathering
 from workers.outage import REMIND_SECONDS, Outage
 
 # A commit waits for the disk; a few a second are enough for readers, who only wait to be told.
@@ -146,7 +146,7 @@ class Delivery:
         if record.id:
             key = key_of(record.channel, record.id)
             if self._gathering is not None:
-                self._gathering.note(batch.session, key, record.received_ms)
+                self._gathering.note(record.channel, batch.session, key, record.received_ms)
                 self._is_direct = self._is_direct and not self._gathering.goes_on
             known = self._in_flight.get(key) or self._buffer.get(key)
             if known is not None or not self._seen.add(key):
@@ -366,7 +366,7 @@ class Delivery:
             return
         while rests := self._spool.rests(_REST_ROWS):
             found: dict[str, ChatRecord] = {}
-            left: defaultdict[str, list[str]] = defaultdict(list)
+            left = Copies()
             for number, reader, record in rests:
                 key = key_of(record.channel, record.id) if record.id else f"\0rest {number}"
                 if key in self._seen or key in found:
@@ -374,8 +374,8 @@ class Delivery:
                 else:
                     found[key] = record
                 # Readers of the same channel left theirs one after the other.
-                left[reader].append(key)
-            new = [found[key] for key in merge_copies(left.values()) if key in found]
+                left.add(record.channel, reader, key)
+            new = [found[key] for key in left.merged() if key in found]
             self._spool.take_over(rests[-1][0], new)
             for record in new:
                 if record.id:

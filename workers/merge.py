@@ -14,6 +14,23 @@ AT_MOST_SECONDS = 2.0
 _Value = TypeVar("_Value")
 
 
+class Copies:
+    """What each reader of each channel has, in its order."""
+
+    def __init__(self) -> None:
+        self._keys: defaultdict[str, defaultdict[Hashable, list[str]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
+
+    def add(self, channel: str, reader: Hashable, key: str) -> None:
+        """The next that the reader has."""
+        self._keys[channel][reader].append(key)
+
+    def merged(self) -> list[str]:
+        """Every key once, channel by channel."""
+        return [key for copies in self._keys.values() for key in merge_copies(copies.values())]
+
+
 class Gathering:
     """Notes what the readers of a channel bring that they have kept, for their orders to be merged.
 
@@ -26,8 +43,8 @@ class Gathering:
         self._clock = clock
         self._wall_clock_ms = wall_clock_ms
         self._late_before_ms = 0
-        # In the order of each reader; None while nothing is gathered.
-        self._brought: defaultdict[Hashable, list[str]] | None = defaultdict(list)
+        # None while nothing is gathered.
+        self._brought: Copies | None = Copies()
         self._until = self._at_most = clock() + AT_START_SECONDS
 
     @property
@@ -35,17 +52,17 @@ class Gathering:
         """True while what is taken in has to wait."""
         return self._brought is not None
 
-    def note(self, reader: Hashable, key: str, received_ms: int) -> None:
-        """A reader brings a record that it has read at that time, Unix milliseconds."""
+    def note(self, channel: str, reader: Hashable, key: str, received_ms: int) -> None:
+        """A reader brings a record of the channel that it has read at that time, Unix milliseconds."""
         if received_ms < self._late_before_ms:
             now = self._clock()
             if self._brought is None:
-                self._brought = defaultdict(list)
+                self._brought = Copies()
                 self._until = now
                 self._at_most = now + AT_MOST_SECONDS
             self._until = max(self._until, min(now + QUIET_SECONDS, self._at_most))
         if self._brought is not None:
-            self._brought[reader].append(key)
+            self._brought.add(channel, reader, key)
 
     def left_seconds(self) -> float:
         """Seconds until the gathering is over; call it once a round."""
@@ -54,9 +71,8 @@ class Gathering:
 
     def end(self, waiting: dict[str, _Value]) -> dict[str, _Value]:
         """``waiting`` by key, in the merged order; what was not gathered comes first."""
-        brought, self._brought = self._brought, None
-        merged = [key for key in merge_copies((brought or {}).values()) if key in waiting]
-        in_order = {key: waiting.pop(key) for key in merged}
+        brought, self._brought = self._brought or Copies(), None
+        in_order = {key: waiting.pop(key) for key in brought.merged() if key in waiting}
         return waiting | in_order
 
 
