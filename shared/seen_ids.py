@@ -21,7 +21,7 @@ def key_of(channel: str, message_id: str) -> str:
 class SeenIds:
     """Remembers messages: those of the last ten minutes, and the newest 100,000 in any case.
 
-    At most a million are kept (about 150 MB), whatever the rate. ``clock`` gives monotonic seconds.
+    At most a million are kept (about 230 MB), whatever the rate. ``clock`` gives monotonic seconds.
     """
 
     def __init__(
