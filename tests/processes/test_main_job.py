@@ -1,7 +1,6 @@
 import gzip
 import json
 import re
-import signal
 import time
 from pathlib import Path
 
@@ -101,28 +100,7 @@ def test_a_list_that_is_away_or_empty_for_a_moment_throws_nobody_out(
     wait_until(lambda: "reader-alpha" not in service.states(), "no reader-alpha")
 
 
-def test_a_killed_producer_costs_nothing(service: Service, twitch: FakeTwitch, topic: KafkaReader) -> None:
-    start(service, twitch, "alpha", "beta", "gamma")
-    service.wait_running("producer")
-    lines = {
-        channel: [chat_line(channel, f"message {number}") for number in range(600)]
-        for channel in ("alpha", "beta", "gamma")
-    }
-    playing = [twitch.start_playing(channel, some, per_second=100) for channel, some in lines.items()]
-    topic.wait_for("alpha", 100)
-    killed = service.pids()["producer"]
-    psutil.Process(killed).send_signal(signal.SIGKILL)
-    wait_until(lambda: service.pids().get("producer", killed) != killed, "another producer", 3)
-    for one in playing:
-        one.result(30)
-    for channel, some in lines.items():
-        wanted = [id_of(line) for line in some]
-        topic.wait_for_ids(channel, set(wanted))
-        # What was on its way at the kill may be there twice; the first copies are whole and in order.
-        assert list(dict.fromkeys(topic.ids(channel))) == wanted
-
-
-@pytest.mark.parametrize("program", ["reader-alpha", "channel-sync", "watchdog"])
+@pytest.mark.parametrize("program", ["reader-alpha", "producer", "channel-sync", "watchdog"])
 def test_a_killed_worker_is_running_again_within_three_seconds(
     service: Service, twitch: FakeTwitch, program: str
 ) -> None:
