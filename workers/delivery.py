@@ -19,7 +19,7 @@ from shared.seen_ids import KEEP_AT_LEAST, SeenIds, key_of
 from shared.spool import Spool
 from shared.timing import Reminder
 from workers.kafka_sink import MAX_BYTES, MAX_RECORDS, Outcome
-from workers.merge import Copies, Gathering
+from workers.merge import Copies, Merger
 from workers.outage import REMIND_SECONDS, Outage
 
 # A commit waits for the disk; a few a second are enough for readers, who only wait to be told.
@@ -28,6 +28,7 @@ REMOVE_EVERY_SECONDS = 0.2
 # What was delivered from the spool and is still there comes again after a kill: see kafka_tail.
 REMOVE_AT_MOST = 5_000
 RETRY_SECONDS = 1.0
+KEEP_TAIL_SECONDS = 5.0
 _DRAIN_ROWS = 2_000
 _REST_ROWS = 20_000
 _REFUSED = "refused_by_kafka"
@@ -88,6 +89,7 @@ class Delivery:
         self._seen = SeenIds()
         # Read back from the topic: what is older here than that may be there already.
         self._in_topic: set[str] = set()
+        self._in_topic_until = 0.0
         self._in_flight: dict[str, _Item] = {}
         self._in_flight_unspooled = 0
         # Rows of what was on its way when it was spooled: the spool may give them, they are not sent again.
@@ -103,7 +105,7 @@ class Delivery:
         # Whether a new record goes straight to Kafka; it cannot change between two rounds of `work`.
         self._is_direct = False
         self._nameless = 0
-        self._gathering = Gathering(clock, wall_clock_ms) if copies > 1 else None
+        self._merger = Merger[_Item](clock, wall_clock_ms) if copies > 1 else None
 
     def open(self) -> None:
         """Learn what is in the spool. Without a usable one chat goes on as long as Kafka takes it."""
@@ -125,47 +127,47 @@ class Delivery:
     @property
     def pending(self) -> int:
         """Records that are not durable yet."""
-        return self._in_flight_unspooled + len(self._buffer)
+        return self._in_flight_unspooled + len(self._buffer) + self._merging
 
     @property
     def must_pause(self) -> bool:
         """True while nothing should be taken in."""
-        if self._is_direct:
+        if self._is_direct and self._merging < MAX_RECORDS:
             return self._sink.full
-        return len(self._buffer) >= MAX_RECORDS or self._buffer_bytes >= MAX_BYTES
+        return len(self._buffer) + self._merging >= MAX_RECORDS or self._buffer_bytes >= MAX_BYTES
 
     @property
     def may_resume(self) -> bool:
         """True when there is room again after ``must_pause``."""
-        if self._is_direct:
+        if self._is_direct and self._merging < MAX_RECORDS // 2:
             return self._sink.has_room
-        return len(self._buffer) <= MAX_RECORDS // 2 and self._buffer_bytes <= MAX_BYTES // 2
+        return len(self._buffer) + self._merging <= MAX_RECORDS // 2 and self._buffer_bytes <= MAX_BYTES // 2
 
     def take_in(self, record: ChatRecord, batch: PendingBatch) -> None:
         """Take a record over, or leave it out when it was there before."""
         if record.id:
             key = key_of(record.channel, record.id)
-            if self._gathering is not None:
-                self._gathering.note(record.channel, batch.session, key, record.received_ms)
-                self._is_direct = self._is_direct and not self._gathering.goes_on
             known = self._in_flight.get(key) or self._buffer.get(key)
-            if known is not None or not self._seen.add(key):
-                self._leave_out(record, batch, known)
-                return
+            if known is None and self._merger is not None:
+                known = self._merger.get(key)
+            is_new = known is None and self._seen.add(key)
         else:
             self._nameless += 1
             key = f"\0{self._nameless}"
-        item = _Item(key, record, [batch])
-        if self._is_direct:
-            self._send(item)
-        else:
-            self._buffer[key] = item
-            self._buffer_bytes += len(record.value)
+            known, is_new = None, True
+        item = _Item(key, record, [batch]) if is_new else None
+        if self._merger is not None:
+            self._merger.note(record.channel, batch.session, key, record.received_ms, item)
+        elif item is not None:
+            self._forward(item)
+        if item is None:
+            self._leave_out(record, batch, known)
 
     def work(self) -> float | None:
         """Go on. Gives the seconds until it wants to be called again in any case; None for no such time."""
         now = self._clock()
-        self._gather()
+        if self._merger is not None:
+            self._forward_all(self._merger.finished())
         self._settle(self._sink.collect())
         tail = self._sink.take_tail()
         if tail is not None:
@@ -181,9 +183,11 @@ class Delivery:
             self._spool_retry_at = now + RETRY_SECONDS
             if self._spool_reminder.is_due():
                 logger.error("{}; messages wait in the readers", error)
-        if self._buffer and self._can_send and not self._waits_behind:
+        if self._buffer and self._can_send and not self._spool.unsent:
             self._send_buffer()
-        self._is_direct = self._can_send and not self._buffer and not self._waits_behind
+        if self._in_topic and not self._buffer and not self._spool.unsent and now >= self._in_topic_until:
+            self._in_topic.clear()
+        self._is_direct = self._can_send and not self._buffer and not self._spool.unsent
         return self._due_seconds(now)
 
     def finish(self, wait: Callable[[], None], may_wait: Callable[[], bool]) -> int:
@@ -191,12 +195,12 @@ class Delivery:
 
         ``wait`` waits a moment for the sink while ``may_wait`` says so. Gives how many are not durable.
         """
+        if self._merger is not None:
+            self._forward_all(self._merger.everything())
         while self.pending and may_wait() and not self.spooling and self._sink.connected:
             wait()
             self.work()
         self._settle(self._sink.collect())
-        if self._gathering is not None:
-            self._buffer = self._gathering.end(self._buffer)
         try:
             self._spool_in_flight()
             while self._buffer:
@@ -215,23 +219,23 @@ class Delivery:
         return self._can_send and self._spool.unsent > 0 and self._sink.has_room
 
     @property
-    def _gathers(self) -> bool:
-        return self._gathering is not None and self._gathering.goes_on
-
-    @property
-    def _waits_behind(self) -> bool:
-        """Whether what is new must wait for something older."""
-        return self._spool.unsent > 0 or self._gathers
-
-    @property
     def _must_spool_buffer(self) -> bool:
-        return bool(self._buffer) and (self.spooling or self._spool.unsent > 0) and not self._gathers
+        return bool(self._buffer) and (self.spooling or self._spool.unsent > 0)
 
-    def _gather(self) -> None:
-        gathering = self._gathering
-        # It also has to hear of the time.
-        if gathering is not None and not gathering.left_seconds() and gathering.goes_on:
-            self._buffer = gathering.end(self._buffer)
+    @property
+    def _merging(self) -> int:
+        return 0 if self._merger is None else len(self._merger)
+
+    def _forward_all(self, items: Iterable[_Item]) -> None:
+        for item in items:
+            self._forward(item)
+
+    def _forward(self, item: _Item) -> None:
+        if self._is_direct:
+            self._send_unless_there(item)
+        else:
+            self._buffer[item.key] = item
+            self._buffer_bytes += len(item.record.value)
 
     def _leave_out(self, record: ChatRecord, batch: PendingBatch, known: _Item | None) -> None:
         self.counts[record.channel]["duplicate"] += 1
@@ -240,6 +244,13 @@ class Delivery:
             known.batches.append(batch)
         else:
             self._is_durable(batch)
+
+    def _send_unless_there(self, item: _Item) -> None:
+        if item.key in self._in_topic:
+            self.counts[item.record.channel]["delivered"] += 1
+            self._durable(item)
+        else:
+            self._send(item)
 
     def _send(self, item: _Item) -> None:
         self._in_flight[item.key] = item
@@ -276,8 +287,10 @@ class Delivery:
         """Learn what is newest in the topic: a predecessor's, or what a broken connection brought there."""
         for key in tail:
             self._seen.add(key)
-        if self._spool.unsent or self._buffer:
+        if self._spool.unsent or self._buffer or self._merging:
             self._in_topic |= tail
+            # Longer than anything is held to be merged.
+            self._in_topic_until = self._clock() + KEEP_TAIL_SECONDS
 
     def _use_spool(self, now: float) -> None:
         if self.spooling:
@@ -324,20 +337,13 @@ class Delivery:
                 self._delivered_rows.append((row, record.channel))
             else:
                 self._send(_Item(key, record, [], row))
-        if not self._spool.unsent and not self._buffer:
-            self._in_topic.clear()
 
     def _send_buffer(self) -> None:
         for item in list(self._buffer.values()):
             if self._sink.full:
                 return
             self._unbuffer(item)
-            if item.key in self._in_topic:
-                self.counts[item.record.channel]["delivered"] += 1
-                self._durable(item)
-            else:
-                self._send(item)
-        self._in_topic.clear()
+            self._send_unless_there(item)
 
     def _unbuffer(self, item: _Item) -> None:
         del self._buffer[item.key]
@@ -384,8 +390,8 @@ class Delivery:
 
     def _due_seconds(self, now: float) -> float | None:
         waits = []
-        if self._gathering is not None and self._gathering.goes_on:
-            waits.append(self._gathering.left_seconds())
+        if self._merger is not None and (left := self._merger.left_seconds()) is not None:
+            waits.append(left)
         if self._must_spool_buffer:
             waits.append(self._commit_at - now)
         if self._delivered_rows:

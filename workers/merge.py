@@ -1,17 +1,115 @@
 """Several incomplete copies of one stream made into one again."""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import Generic, TypeVar
 
 # Readers try to come back to a new producer every half second at least.
 AT_START_SECONDS = 2.0
-# A record that was read so long ago was kept by a reader that could not hand off.
+# For the copies of the other readers of the channel, which mostly come some milliseconds later.
+COPY_SECONDS = 0.1
+# A reader that has brought nothing of the channel for so long is not waited for.
+LIVE_SECONDS = 1.0
+# A record that was read so long ago was kept by a reader that could not hand off; so may others have been.
 LATE_MS = 1_000
-QUIET_SECONDS = 0.3
+LATE_SECONDS = 0.3
 AT_MOST_SECONDS = 2.0
 
-_Value = TypeVar("_Value")
+_Item = TypeVar("_Item")
+
+
+class _Channel(Generic[_Item]):
+    def __init__(self) -> None:
+        self.items: dict[str, _Item] = {}
+        # What each reader has brought since the first of the items came.
+        self.brought: defaultdict[Hashable, list[str]] = defaultdict(list)
+        self.until = self.at_most = 0.0
+        self.last: dict[Hashable, tuple[str, float]] = {}
+
+    def is_in_step(self, now: float) -> bool:
+        """Whether all readers that are alive have brought the same last."""
+        self.last = {reader: last for reader, last in self.last.items() if now - last[1] < LIVE_SECONDS}
+        return len({key for key, _at in self.last.values()}) <= 1
+
+    def take(self) -> list[_Item]:
+        merged = [self.items[key] for key in merge_copies(self.brought.values()) if key in self.items]
+        self.items = {}
+        self.brought = defaultdict(list)
+        return merged
+
+
+class Merger(Generic[_Item]):
+    """Holds what one reader of a channel brings until the others have brought as much, and merges it.
+
+    What one reader lacks, as Twitch left it out there, or it was just started, stands in its place then. A
+    reader that falls behind is waited for only so long, and longer when readers bring what they had to keep.
+    ``clock`` gives monotonic seconds, ``wall_clock_ms`` the time that readers stamp records with.
+    """
+
+    def __init__(self, clock: Callable[[], float], wall_clock_ms: Callable[[], int]) -> None:
+        self._clock = clock
+        self._wall_clock_ms = wall_clock_ms
+        self._late_before_ms = 0
+        self._start_until = clock() + AT_START_SECONDS
+        self._channels: defaultdict[str, _Channel[_Item]] = defaultdict(_Channel)
+        # Those where something waits.
+        self._open: dict[str, _Channel[_Item]] = {}
+        self._waiting: dict[str, _Item] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def get(self, key: str) -> _Item | None:
+        """The item that waits here under this key."""
+        return self._waiting.get(key)
+
+    def note(self, channel: str, reader: Hashable, key: str, received_ms: int, item: _Item | None) -> None:
+        """A reader brings a record that it has read at that time, Unix milliseconds.
+
+        ``item`` None when it is a copy of one that has come before.
+        """
+        now = self._clock()
+        one = self._channels[channel]
+        one.last[reader] = (key, now)
+        if item is not None:
+            if not one.items:
+                one.until = max(now + COPY_SECONDS, self._start_until)
+                one.at_most = now + AT_MOST_SECONDS
+                self._open[channel] = one
+            one.items[key] = self._waiting[key] = item
+        if one.items:
+            one.brought[reader].append(key)
+            if received_ms < self._late_before_ms:
+                one.until = max(one.until, min(now + LATE_SECONDS, one.at_most))
+
+    def finished(self) -> Iterator[_Item]:
+        """What need not wait any longer, in its order; call it once a round."""
+        now = self._clock()
+        self._late_before_ms = self._wall_clock_ms() - LATE_MS
+        for channel, one in list(self._open.items()):
+            if now >= one.until or self._is_whole(one, now):
+                yield from self._take(channel)
+
+    def everything(self) -> Iterator[_Item]:
+        """What waits, in its order, without waiting for more."""
+        for channel in list(self._open):
+            yield from self._take(channel)
+
+    def left_seconds(self) -> float | None:
+        """Seconds until something need not wait any longer; None when nothing waits."""
+        until = min((one.until for one in self._open.values()), default=None)
+        return None if until is None else max(0.0, until - self._clock())
+
+    def _is_whole(self, one: _Channel[_Item], now: float) -> bool:
+        # What was kept comes one reader after the other: that they are in step for a moment says nothing.
+        is_usual = one.until <= now + COPY_SECONDS and now >= self._start_until
+        return is_usual and one.is_in_step(now)
+
+    def _take(self, channel: str) -> list[_Item]:
+        one = self._open.pop(channel)
+        for key in one.items:
+            del self._waiting[key]
+        return one.take()
 
 
 class Copies:
@@ -29,51 +127,6 @@ class Copies:
     def merged(self) -> list[str]:
         """Every key once, channel by channel."""
         return [key for copies in self._keys.values() for key in merge_copies(copies.values())]
-
-
-class Gathering:
-    """Notes what the readers of a channel bring that they have kept, for their orders to be merged.
-
-    They bring it one after the other, and what one of them lacks stands in the middle of what the other has.
-    A gathering begins at the start and with every record that was kept, and ends when no more of these come.
-    ``clock`` gives monotonic seconds, ``wall_clock_ms`` the time that readers stamp records with.
-    """
-
-    def __init__(self, clock: Callable[[], float], wall_clock_ms: Callable[[], int]) -> None:
-        self._clock = clock
-        self._wall_clock_ms = wall_clock_ms
-        self._late_before_ms = 0
-        # None while nothing is gathered.
-        self._brought: Copies | None = Copies()
-        self._until = self._at_most = clock() + AT_START_SECONDS
-
-    @property
-    def goes_on(self) -> bool:
-        """True while what is taken in has to wait."""
-        return self._brought is not None
-
-    def note(self, channel: str, reader: Hashable, key: str, received_ms: int) -> None:
-        """A reader brings a record of the channel that it has read at that time, Unix milliseconds."""
-        if received_ms < self._late_before_ms:
-            now = self._clock()
-            if self._brought is None:
-                self._brought = Copies()
-                self._until = now
-                self._at_most = now + AT_MOST_SECONDS
-            self._until = max(self._until, min(now + QUIET_SECONDS, self._at_most))
-        if self._brought is not None:
-            self._brought.add(channel, reader, key)
-
-    def left_seconds(self) -> float:
-        """Seconds until the gathering is over; call it once a round."""
-        self._late_before_ms = self._wall_clock_ms() - LATE_MS
-        return max(0.0, self._until - self._clock())
-
-    def end(self, waiting: dict[str, _Value]) -> dict[str, _Value]:
-        """``waiting`` by key, in the merged order; what was not gathered comes first."""
-        brought, self._brought = self._brought or Copies(), None
-        in_order = {key: waiting.pop(key) for key in brought.merged() if key in waiting}
-        return waiting | in_order
 
 
 def merge_copies(copies: Iterable[Sequence[str]]) -> list[str]:

@@ -325,19 +325,74 @@ def test_what_two_readers_kept_while_no_producer_was_there_is_merged(tmp_path: P
     desk.spool.close()
 
 
-def test_two_readers_that_kept_messages_for_a_producer_that_hung_are_merged_too(tmp_path: Path) -> None:
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Desk]:
+    """With two readers per channel, and past its start."""
     desk = Desk(tmp_path, ScriptedSink(), copies=2)
     desk.work(5)
-    fresh = ChatRecord("xqc", "fresh", 1, int(desk.now * 1000), "", "", b"{}")
-    desk.take_in(fresh)
-    # Nothing waits while both hand off as they read.
-    assert ids([one for one, _token in desk.sink.sent]) == ["fresh"]
-    desk.take_in(record(2), record(4))
-    desk.take_in(record(1), record(2), record(3), record(4), session=Session("reader-xqc-2"))
-    desk.work(1)
-    desk.sink.append()
-    assert ids(desk.sink.topic) == ["fresh", "id-1", "id-2", "id-3", "id-4"]
+    desk.work()
+    yield desk
     desk.spool.close()
+
+
+OTHER = Session("reader-xqc-2")
+
+
+def fresh(desk: Desk, number: int) -> ChatRecord:
+    return ChatRecord("xqc", f"id-{number}", 1, int(desk.now * 1000), "", "", b"{}")
+
+
+def sent(desk: Desk) -> list[str]:
+    return ids([one for one, _token in desk.sink.sent])
+
+
+def test_two_readers_that_kept_messages_for_a_producer_that_hung_are_merged_too(pair: Desk) -> None:
+    pair.take_in(record(2), record(4))
+    pair.work(0.05)
+    pair.take_in(record(1), record(2), record(3), record(4), session=OTHER)
+    pair.work(0.05)
+    assert sent(pair) == []
+    pair.work(0.4)
+    assert sent(pair) == ["id-1", "id-2", "id-3", "id-4"]
+
+
+def test_a_message_goes_on_as_soon_as_both_readers_have_brought_it(pair: Desk) -> None:
+    pair.take_in(fresh(pair, 1))
+    pair.take_in(fresh(pair, 1), session=OTHER)
+    pair.work()
+    assert sent(pair) == ["id-1"]
+    pair.take_in(fresh(pair, 2), session=OTHER)
+    pair.work()
+    assert sent(pair) == ["id-1"]
+    pair.take_in(fresh(pair, 2))
+    pair.work()
+    assert sent(pair) == ["id-1", "id-2"]
+
+
+def test_what_the_faster_reader_lacks_has_its_place_before_what_followed(pair: Desk) -> None:
+    for session in (pair.session, OTHER):
+        pair.take_in(fresh(pair, 1), session=session)
+    pair.work()
+    pair.take_in(fresh(pair, 3))
+    pair.work(0.02)
+    pair.take_in(fresh(pair, 2), fresh(pair, 3), session=OTHER)
+    pair.work()
+    assert sent(pair) == ["id-1", "id-2", "id-3"]
+
+
+def test_a_reader_that_is_silent_is_waited_for_only_a_moment_and_then_not_at_all(pair: Desk) -> None:
+    for session in (pair.session, OTHER):
+        pair.take_in(fresh(pair, 1), session=session)
+    pair.work()
+    pair.take_in(fresh(pair, 2))
+    pair.work(0.05)
+    assert sent(pair) == ["id-1"]
+    pair.work(0.1)
+    assert sent(pair) == ["id-1", "id-2"]
+    pair.work(1.0)
+    pair.take_in(fresh(pair, 3))
+    pair.work()
+    assert sent(pair) == ["id-1", "id-2", "id-3"]
 
 
 STEPS = st.lists(
@@ -348,12 +403,14 @@ STEPS = st.lists(
 )
 
 
-@given(STEPS)
-@settings(max_examples=150, deadline=None)
-def test_whatever_happens_each_message_is_in_the_topic_once_and_in_order(steps: list[str]) -> None:
+@given(STEPS, st.sampled_from([1, 2]))
+@settings(max_examples=200, deadline=None)
+def test_whatever_happens_each_message_is_in_the_topic_once_and_in_order(
+    steps: list[str], copies: int
+) -> None:
     """Random outages, delays and kills; a reader sends again what was not durable, as the real one does."""
     with tempfile.TemporaryDirectory() as name:
-        story = _Story(Path(name))
+        story = _Story(Path(name), copies)
         for step in steps:
             story.take(step)
         story.end()
@@ -361,8 +418,9 @@ def test_whatever_happens_each_message_is_in_the_topic_once_and_in_order(steps: 
 
 
 class _Story:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, copies: int) -> None:
         self.folder = folder
+        self.copies = copies
         self.topic: list[ChatRecord] = []
         self.next = 0
         self.outbox: list[ChatRecord] = []
@@ -371,7 +429,7 @@ class _Story:
     def _start(self) -> Desk:
         sink = ScriptedSink(tail={key_of(one.channel, one.id) for one in self.topic})
         sink.topic = self.topic
-        desk = Desk(self.folder, sink)
+        desk = Desk(self.folder, sink, copies=self.copies)
         self.batches = [(one, desk.take_in(one)) for one in self.outbox]
         return desk
 
@@ -381,7 +439,10 @@ class _Story:
             one = record(self.next)
             self.next += 1
             self.outbox.append(one)
+            session = (self.desk.session, OTHER)[self.copies - 1]
             self.batches.append((one, self.desk.take_in(one)))
+            # Twice by the same reader, or by two of them.
+            self.batches.append((one, self.desk.take_in(one, session=session)))
         elif step == "append" and sink.connected:
             sink.append()
         elif step == "some" and sink.connected:
@@ -401,7 +462,7 @@ class _Story:
     def _forget(self) -> None:
         durable = {id(batch) for batch in self.desk.durable}
         self.batches = [(one, batch) for one, batch in self.batches if id(batch) not in durable]
-        self.outbox = [one for one, _batch in self.batches]
+        self.outbox = list({one.id: one for one, _batch in self.batches}.values())
 
     def _kill(self) -> None:
         self.desk.spool.close()
