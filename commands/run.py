@@ -79,6 +79,38 @@ def prepare(paths: Paths) -> None:
         print("channels.txt made from channels.example.txt, edit it to choose channels", flush=True)
 
 
+def start_daemon(paths: Paths) -> "subprocess.Popen[bytes]":
+    """Start supervisord, which ends with this process."""
+    command = [
+        str(Path(sys.executable).with_name("supervisord")),
+        "--nodaemon",
+        "--silent",
+        "--configuration",
+        str(paths.root / "supervisord.conf"),
+    ]
+    # In a session of its own: the terminal's Ctrl-C shall reach this process only, which passes it on.
+    return subprocess.Popen(
+        command,
+        cwd=paths.root,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=end_with_parent,
+    )
+
+
+def stop_in_order(daemon: "subprocess.Popen[bytes]", follower: LogFollower) -> None:
+    """Have supervisord stop everything, and show what the workers say meanwhile."""
+    print("stopping in order …", flush=True)
+    os.kill(daemon.pid, signal.SIGTERM)
+    while True:
+        try:
+            daemon.wait(LOOK_SECONDS)
+        except subprocess.TimeoutExpired:
+            follower.print_new()
+        else:
+            return
+
+
 def main() -> int:
     """Run supervisord until it ends or a signal asks to stop; its exit code, 0 after an ordered stop."""
     paths = Paths.of_project()
@@ -93,36 +125,14 @@ def main() -> int:
     stop = Stop()
     stop.on_signals()
     follower = LogFollower(paths.logs)
-    # In a session of its own: the terminal's Ctrl-C shall reach this process only, which passes it on.
-    daemon = subprocess.Popen(
-        [
-            str(Path(sys.executable).with_name("supervisord")),
-            "--nodaemon",
-            "--silent",
-            "--configuration",
-            str(paths.root / "supervisord.conf"),
-        ],
-        cwd=paths.root,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=end_with_parent,
-    )
+    daemon = start_daemon(paths)
     selector = selectors.DefaultSelector()
     selector.register(stop, selectors.EVENT_READ)
-    while daemon.poll() is None:
+    while daemon.poll() is None and not stop.requested:
         selector.select(LOOK_SECONDS)
         follower.print_new()
-        if stop.requested:
-            break
     if daemon.poll() is None:
-        print("stopping in order …", flush=True)
-        os.kill(daemon.pid, signal.SIGTERM)
-        while True:
-            try:
-                daemon.wait(LOOK_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                follower.print_new()
+        stop_in_order(daemon, follower)
     follower.print_new()
     if not stop.requested:
         print("supervisord ended by itself, see logs/supervisord.log", file=sys.stderr)

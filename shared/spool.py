@@ -6,11 +6,10 @@ returns.
 """
 
 import contextlib
-import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,28 +18,32 @@ from loguru import logger
 
 from shared.chat_message import ChatRecord
 from shared.errors import SpoolError
+from shared.spool_file import (
+    PAGE_BYTES,
+    code_of,
+    connect,
+    count_channels,
+    delete,
+    delete_rests,
+    encode,
+    first_blobs,
+    insert,
+    reason_of,
+    transaction,
+    used_pages,
+)
 from shared.timing import Reminder
 
 LOST_FULL = "spool_full"
 LOST_DAMAGED = "spool_damaged"
-# A transaction's size, for the write-ahead log's sake, and how long another process may hold the file.
+# For the write-ahead log's sake.
 TRANSACTION_BYTES = 1024 * 1024
-BUSY_SECONDS = 2.0
 # Looking through a larger file at the start would take seconds; damage shows when it is read.
 CHECK_BYTES = 64 * 1024 * 1024
 SHRINK_BYTES = 8 * 1024 * 1024
 _ROW_OVERHEAD_BYTES = 20
-_PAGE_BYTES = 4096
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS message (number INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS rest (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, reader TEXT NOT NULL, record BLOB NOT NULL
-);
-CREATE TABLE IF NOT EXISTS waiting (channel TEXT PRIMARY KEY, messages INTEGER NOT NULL) WITHOUT ROWID;
-"""
 _Result = TypeVar("_Result")
-_encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(ChatRecord).decode
 
 
@@ -58,7 +61,7 @@ class Spool:
         self.lost: Counter[tuple[str, str]] = Counter()
         self._path = path
         self._log_bytes = min(8 * 1024 * 1024, max_bytes // 4)
-        self._max_pages = max(16, (max_bytes - self._log_bytes) // _PAGE_BYTES)
+        self._max_pages = max(16, (max_bytes - self._log_bytes) // PAGE_BYTES)
         self._database: sqlite3.Connection | None = None
         self._stored: Counter[str] = Counter()
         self._unsent: Counter[str] = Counter()
@@ -94,14 +97,14 @@ class Spool:
         ``sent``: they are on their way to Kafka already; unless older ones are to be sent, ``read_on`` leaves
         them out.
         """
-        blobs = _first_blobs(records, min(TRANSACTION_BYTES, self._log_bytes // 4))
+        blobs = first_blobs(records, min(TRANSACTION_BYTES, self._log_bytes // 4))
         taken = Counter(record.channel for record in records[: len(blobs)])
 
         def store(database: sqlite3.Connection) -> range:
             self._make_room(database, sum(map(len, blobs)) + _ROW_OVERHEAD_BYTES * len(blobs))
-            with _transaction(database):
-                newest = _insert(database, blobs)
-                _count(database, taken)
+            with transaction(database):
+                newest = insert(database, blobs)
+                count_channels(database, taken)
             return range(newest - len(blobs) + 1, newest + 1)
 
         numbers = self._run(store)
@@ -134,14 +137,14 @@ class Spool:
         if unreadable:
             self._count_unreadable(len(unreadable))
             with contextlib.suppress(SpoolError):
-                self._run(lambda database: _delete(database, unreadable, Counter()))
+                self._run(lambda database: delete(database, unreadable, Counter()))
         return [(number, record) for number, record in found if record is not None]
 
     def remove(self, messages: Iterable[tuple[int, str]]) -> None:
         """Forget messages, each given as its number and channel."""
         valid = [(number, channel) for number, channel in messages if number >= self._first]
         counts = Counter(channel for _number, channel in valid)
-        self._run(lambda database: _delete(database, [number for number, _channel in valid], counts))
+        self._run(lambda database: delete(database, [number for number, _channel in valid], counts))
         self._stored -= counts
         self._unsent -= Counter(channel for number, channel in valid if number > self._cursor)
         if not self.messages:
@@ -176,7 +179,7 @@ class Spool:
         unreadable = [number for number, _reader, record in found if record is None]
         if unreadable:
             self._count_unreadable(len(unreadable))
-            self._run(lambda database: _delete_rests(database, unreadable))
+            self._run(lambda database: delete_rests(database, unreadable))
         return [(number, reader, record) for number, reader, record in found if record is not None]
 
     def take_over(self, up_to: int, records: Sequence[ChatRecord]) -> None:
@@ -184,9 +187,9 @@ class Spool:
         taken = Counter(record.channel for record in records)
 
         def move(database: sqlite3.Connection) -> int:
-            with _transaction(database):
-                newest = _insert(database, [_encode(record) for record in records])
-                _count(database, taken)
+            with transaction(database):
+                newest = insert(database, [encode(record) for record in records])
+                count_channels(database, taken)
                 database.execute("DELETE FROM rest WHERE number <= ?", (up_to,))
             return newest
 
@@ -206,10 +209,10 @@ class Spool:
 
     def _make_room(self, database: sqlite3.Connection, needed_bytes: int) -> None:
         """Drop the oldest that are not on their way, until ``needed_bytes`` more are within the bound."""
-        allowed = self._max_pages - needed_bytes // _PAGE_BYTES - 1
+        allowed = self._max_pages - needed_bytes // PAGE_BYTES - 1
         # A small part of the whole at a time.
         at_once = min(1000, max(10, self._max_pages // 16))
-        while _used_pages(database) > allowed:
+        while used_pages(database) > allowed:
             rows = database.execute(
                 "SELECT number, record FROM message WHERE number > ? ORDER BY number LIMIT ?",
                 (self._cursor, at_once),
@@ -218,7 +221,7 @@ class Spool:
                 raise SpoolError("the spool has reached SPOOL_MAX_BYTES")
             records = [self._decoded(blob) for _number, blob in rows]
             dropped = Counter(record.channel if record else "" for record in records)
-            _delete(database, [number for number, _blob in rows], dropped)
+            delete(database, [number for number, _blob in rows], dropped)
             self._cursor = rows[-1][0]
             self._stored -= dropped
             self._unsent -= dropped
@@ -238,7 +241,7 @@ class Spool:
         """Give the disk back what a long outage took."""
 
         def shrink(database: sqlite3.Connection) -> None:
-            if database.execute("PRAGMA page_count").fetchone()[0] * _PAGE_BYTES > SHRINK_BYTES:
+            if database.execute("PRAGMA page_count").fetchone()[0] * PAGE_BYTES > SHRINK_BYTES:
                 database.execute("VACUUM")
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -251,20 +254,20 @@ class Spool:
             try:
                 return work(self._opened())
             except sqlite3.DatabaseError as error:
-                if _code(error) not in _DAMAGE:
+                if code_of(error) not in _DAMAGE:
                     raise
                 self._replace_damaged(error)
                 return work(self._opened())
         except (sqlite3.Error, OSError) as error:
             # Opened anew at the next attempt: the trouble may have been with this descriptor.
             self.close()
-            raise SpoolError(f"the spool {self._path} cannot be used: {_reason(error)}") from None
+            raise SpoolError(f"the spool {self._path} cannot be used: {reason_of(error)}") from None
 
     def _opened(self) -> sqlite3.Connection:
         if self._database is None:
-            database = _connect(self._path, self._log_bytes)
+            database = connect(self._path, self._log_bytes)
             self._database = database
-            if database.execute("PRAGMA page_count").fetchone()[0] * _PAGE_BYTES <= CHECK_BYTES:
+            if database.execute("PRAGMA page_count").fetchone()[0] * PAGE_BYTES <= CHECK_BYTES:
                 verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if verdict != "ok":
                     damage = sqlite3.DatabaseError(verdict)
@@ -316,97 +319,10 @@ def leave_rest(path: Path, max_bytes: int, reader: str, records: Iterable[ChatRe
     """
     log_bytes = min(8 * 1024 * 1024, max_bytes // 4)
     try:
-        with contextlib.closing(_connect(path, log_bytes)) as database, _transaction(database):
-            rows = ((reader, _encode(record)) for record in records)
+        with contextlib.closing(connect(path, log_bytes)) as database, transaction(database):
+            rows = ((reader, encode(record)) for record in records)
             database.executemany("INSERT INTO rest (reader, record) VALUES (?, ?)", rows)
-            if _used_pages(database) * _PAGE_BYTES > max_bytes - log_bytes:
+            if used_pages(database) * PAGE_BYTES > max_bytes - log_bytes:
                 raise SpoolError("the spool has reached SPOOL_MAX_BYTES")
     except (sqlite3.Error, OSError) as error:
-        raise SpoolError(f"the spool {path} cannot be used: {_reason(error)}") from None
-
-
-def _connect(path: Path, log_bytes: int) -> sqlite3.Connection:
-    # SQLite would make it with the umask's mode; its other files follow this one.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-    try:
-        database.execute(f"PRAGMA page_size={_PAGE_BYTES}")
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=FULL")
-        database.execute(f"PRAGMA wal_autocheckpoint={max(8, log_bytes // 2 // _PAGE_BYTES)}")
-        database.execute(f"PRAGMA journal_size_limit={log_bytes}")
-        database.executescript(_SCHEMA)
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-@contextlib.contextmanager
-def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        database.execute("COMMIT")
-    except BaseException:
-        # Some errors have rolled it back already.
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise
-
-
-def _insert(database: sqlite3.Connection, blobs: list[bytes]) -> int:
-    """Number of the newest message afterwards; 0 when there has never been one."""
-    database.executemany("INSERT INTO message (record) VALUES (?)", ((blob,) for blob in blobs))
-    row = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'message'").fetchone()
-    return int(row[0]) if row else 0
-
-
-def _count(database: sqlite3.Connection, changes: Counter[str]) -> None:
-    database.executemany(
-        "INSERT INTO waiting VALUES (?, ?) "
-        "ON CONFLICT (channel) DO UPDATE SET messages = messages + excluded.messages",
-        changes.items(),
-    )
-
-
-def _delete(database: sqlite3.Connection, numbers: list[int], channels: Counter[str]) -> None:
-    with _transaction(database):
-        database.executemany("DELETE FROM message WHERE number = ?", ((number,) for number in numbers))
-        _count(database, Counter({channel: -count for channel, count in channels.items()}))
-        database.execute("DELETE FROM waiting WHERE messages <= 0")
-
-
-def _delete_rests(database: sqlite3.Connection, numbers: list[int]) -> None:
-    with _transaction(database):
-        database.executemany("DELETE FROM rest WHERE number = ?", ((number,) for number in numbers))
-
-
-def _used_pages(database: sqlite3.Connection) -> int:
-    pages: int = database.execute("PRAGMA page_count").fetchone()[0]
-    free: int = database.execute("PRAGMA freelist_count").fetchone()[0]
-    return pages - free
-
-
-def _first_blobs(records: Sequence[ChatRecord], limit_bytes: int) -> list[bytes]:
-    blobs: list[bytes] = []
-    left = limit_bytes
-    for record in records:
-        blob = _encode(record)
-        left -= len(blob)
-        if left < 0 and blobs:
-            break
-        blobs.append(blob)
-    return blobs
-
-
-def _code(error: sqlite3.Error) -> int:
-    # Only errors of SQLite itself have one; the upper bits tell the kind apart.
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, sqlite3.Error):
-        advice = {sqlite3.SQLITE_FULL: "; free some disk", sqlite3.SQLITE_IOERR: "; is the disk full?"}
-        return f"{error}{advice.get(_code(error), '')}"
-    return str(error)
+        raise SpoolError(f"the spool {path} cannot be used: {reason_of(error)}") from None

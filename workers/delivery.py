@@ -19,8 +19,9 @@ from shared.seen_ids import KEEP_AT_LEAST, SeenIds, key_of
 from shared.spool import Spool
 from shared.timing import Reminder
 from workers.kafka_sink import MAX_BYTES, MAX_RECORDS, Outcome
-from workers.merge import Copies, Merger
+from workers.merge import Merger
 from workers.outage import REMIND_SECONDS, Outage
+from workers.rests import take_over_rests
 
 # A commit waits for the disk; a few a second are enough for readers, who only wait to be told.
 COMMIT_EVERY_SECONDS = 0.1
@@ -30,7 +31,6 @@ REMOVE_AT_MOST = 5_000
 RETRY_SECONDS = 1.0
 KEEP_TAIL_SECONDS = 5.0
 _DRAIN_ROWS = 2_000
-_REST_ROWS = 20_000
 _REFUSED = "refused_by_kafka"
 
 
@@ -370,23 +370,8 @@ class Delivery:
         """Take in what readers left that had to stop without a producer."""
         if not self._spool.changed_by_others():
             return
-        while rests := self._spool.rests(_REST_ROWS):
-            found: dict[str, ChatRecord] = {}
-            left = Copies()
-            for number, reader, record in rests:
-                key = key_of(record.channel, record.id) if record.id else f"\0rest {number}"
-                if key in self._seen or key in found:
-                    self.counts[record.channel]["duplicate"] += 1
-                else:
-                    found[key] = record
-                # Readers of the same channel left theirs one after the other.
-                left.add(record.channel, reader, key)
-            new = [found[key] for key in left.merged() if key in found]
-            self._spool.take_over(rests[-1][0], new)
-            for record in new:
-                if record.id:
-                    self._seen.add(key_of(record.channel, record.id))
-            logger.info("{} messages taken over that readers had left in the spool", len(new))
+        for duplicate in take_over_rests(self._spool, self._seen):
+            self.counts[duplicate.channel]["duplicate"] += 1
 
     def _due_seconds(self, now: float) -> float | None:
         waits = []

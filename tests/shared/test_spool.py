@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from shared import spool as spool_module
+from shared import spool_file
 from shared.chat_message import ChatRecord
 from shared.errors import SpoolError
 from shared.spool import Spool, leave_rest
@@ -217,7 +218,7 @@ def test_a_full_disk_is_one_error_and_nothing_is_half_there(
 ) -> None:
     spool = Spool(path, PLENTY)
     fill(spool, [record(number, size=1000) for number in range(100)])
-    connect = spool_module._connect
+    connect = spool_file.connect
 
     def connect_to_small_disk(*arguments: object) -> sqlite3.Connection:
         database = connect(*arguments)  # type: ignore[arg-type]
@@ -225,11 +226,11 @@ def test_a_full_disk_is_one_error_and_nothing_is_half_there(
         database.execute("PRAGMA max_page_count=60")
         return database
 
-    monkeypatch.setattr(spool_module, "_connect", connect_to_small_disk)
+    monkeypatch.setattr(spool_module, "connect", connect_to_small_disk)
     spool.close()
     with pytest.raises(SpoolError, match=r"full.*free some disk"):
         fill(spool, [record(number, size=1000) for number in range(100, 1000)])
-    monkeypatch.setattr(spool_module, "_connect", connect)
+    monkeypatch.setattr(spool_module, "connect", connect)
     stored = spool.messages
     fill(spool, [record(1000)])
     assert ids(spool.read_on(10_000)) == [f"id-{number}" for number in (*range(stored), 1000)]
