@@ -101,6 +101,7 @@ class Delivery:
         self._remove_at = 0.0
         self._outage = Outage(clock)
         self._spool_retry_at = float("-inf")
+        self._spool_fails = False
         self._spool_reminder = Reminder(REMIND_SECONDS, clock)
         # Whether a new record goes straight to Kafka; it cannot change between two rounds of `work`.
         self._is_direct = False
@@ -179,7 +180,9 @@ class Delivery:
         try:
             if now >= self._spool_retry_at:
                 self._use_spool(now)
+                self._spool_fails = False
         except SpoolError as error:
+            self._spool_fails = True
             self._spool_retry_at = now + RETRY_SECONDS
             if self._spool_reminder.is_due():
                 logger.error("{}; messages wait in the readers", error)
@@ -212,7 +215,9 @@ class Delivery:
 
     @property
     def _can_send(self) -> bool:
-        return self._sink.connected and not self.spooling and len(self._delivered_rows) < REMOVE_AT_MOST
+        # What cannot be removed, on a full disk, must not hold up the rest.
+        may_forget = len(self._delivered_rows) < REMOVE_AT_MOST or self._spool_fails
+        return self._sink.connected and not self.spooling and may_forget
 
     @property
     def _may_drain(self) -> bool:
@@ -293,16 +298,17 @@ class Delivery:
             self._in_topic_until = self._clock() + KEEP_TAIL_SECONDS
 
     def _use_spool(self, now: float) -> None:
+        # On a full disk the first of these may still work, and makes room for the last.
         if self.spooling:
             self._spool_in_flight()
-        if self._must_spool_buffer and now >= self._commit_at:
-            self._commit_at = now + COMMIT_EVERY_SECONDS
-            self._spool_buffer()
         if self._may_drain:
             self._drain()
         if self._delivered_rows and now >= self._remove_at:
             self._remove_at = now + REMOVE_EVERY_SECONDS
             self._remove_delivered()
+        if self._must_spool_buffer and now >= self._commit_at:
+            self._commit_at = now + COMMIT_EVERY_SECONDS
+            self._spool_buffer()
 
     def _spool_in_flight(self) -> None:
         """Commit what is on its way, before anything newer: it may never arrive."""

@@ -1,7 +1,7 @@
 """What is durable when, and in which order records reach the topic, with a real spool and a scripted sink."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.chat_message import ChatRecord
+from shared.errors import SpoolError
 from shared.handoff_server import PendingBatch, Session
 from shared.seen_ids import key_of
 from shared.spool import Spool, leave_rest
@@ -269,6 +270,46 @@ def test_a_spool_that_cannot_be_written_leaves_messages_with_the_readers_and_rec
     desk.sink.append()
     assert ids(desk.sink.topic) == ["id-1", "id-2"]
     desk.spool.close()
+
+
+class FullDisk(Spool):
+    """Takes nothing any more, not even what makes it smaller."""
+
+    full = False
+
+    def append(self, records: Sequence[ChatRecord], sent: bool = False) -> range:
+        if self.full:
+            raise SpoolError("disk full")
+        return super().append(records, sent)
+
+    def remove(self, messages: Iterable[tuple[int, str]]) -> None:
+        if self.full:
+            raise SpoolError("disk full")
+        super().remove(messages)
+
+
+def test_a_disk_that_is_full_when_kafka_comes_back_holds_up_nothing(desk: Desk) -> None:
+    desk.spool.close()
+    spool = FullDisk(desk.spool._path, PLENTY)
+    desk.delivery._spool = desk.spool = spool
+    desk.take_in(*(record(number) for number in range(7_000)))
+    desk.outage()
+    desk.take_in(*(record(number) for number in range(7_000, 14_000)))
+    desk.work(0.2)
+    assert len(desk.durable) == 14_000
+    spool.full = True
+    desk.sink.append()
+    for number in range(14_000, 14_030):
+        desk.take_in(record(number))
+        desk.work(1.5)
+        desk.sink.append()
+    desk.work(1.5)
+    assert ids(desk.sink.topic) == [f"id-{number}" for number in range(14_030)]
+    assert len(desk.durable) == 14_030
+    assert spool.messages == 14_000
+    spool.full = False
+    desk.work(1.5)
+    assert spool.messages == 0
 
 
 def test_too_much_at_once_pauses_the_readers_until_there_is_room(tmp_path: Path) -> None:
