@@ -1,7 +1,7 @@
 """Settings: from the environment, then from ``.env`` in the project's root; the environment wins.
 
-The only module that reads ``os.environ``. Every setting stands once, in ``SETTINGS``, with its default, its
-meaning and what is legal; `.env.example` is tested against that table.
+The only module that reads settings from ``os.environ``. Every setting stands once, in ``SETTINGS``, with its
+default, its meaning and what is legal; `.env.example` is tested against that table.
 """
 
 import difflib
