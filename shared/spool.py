@@ -38,6 +38,8 @@ LOST_FULL = "spool_full"
 LOST_DAMAGED = "spool_damaged"
 # For the write-ahead log's sake.
 TRANSACTION_BYTES = 1024 * 1024
+# Some hundred readers may stop at once, and each has its turn; supervisord kills a reader after 8 s.
+LEAVE_SECONDS = 3.5
 # Looking through a larger file at the start would take seconds; damage shows when it is read.
 CHECK_BYTES = 64 * 1024 * 1024
 SHRINK_BYTES = 8 * 1024 * 1024
@@ -318,9 +320,10 @@ def leave_rest(path: Path, max_bytes: int, reader: str, records: Iterable[ChatRe
     Raises SpoolError.
     """
     log_bytes = min(8 * 1024 * 1024, max_bytes // 4)
+    # Before the file is held: others wait for it.
+    rows = [(reader, encode(record)) for record in records]
     try:
-        with contextlib.closing(connect(path, log_bytes)) as database, transaction(database):
-            rows = ((reader, encode(record)) for record in records)
+        with contextlib.closing(connect(path, log_bytes, LEAVE_SECONDS)) as database, transaction(database):
             database.executemany("INSERT INTO rest (reader, record) VALUES (?, ?)", rows)
             if used_pages(database) * PAGE_BYTES > max_bytes - log_bytes:
                 raise SpoolError("the spool has reached SPOOL_MAX_BYTES")

@@ -12,7 +12,7 @@ import msgspec
 from shared.chat_message import ChatRecord
 
 PAGE_BYTES = 4096
-# How long another process may hold the file.
+# How long another process may hold the file: the producer's loop shall not stand still for long.
 BUSY_SECONDS = 2.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS message (number INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL);
@@ -25,14 +25,14 @@ CREATE TABLE IF NOT EXISTS waiting (channel TEXT PRIMARY KEY, messages INTEGER N
 encode = msgspec.msgpack.Encoder().encode
 
 
-def connect(path: Path, log_bytes: int) -> sqlite3.Connection:
+def connect(path: Path, log_bytes: int, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
     """Open the file, or make it. Raises sqlite3.Error and OSError.
 
-    ``log_bytes`` bounds the write-ahead log beside it.
+    ``log_bytes`` bounds the write-ahead log beside it, ``busy_seconds`` the waiting for other processes.
     """
     # SQLite would make it with the umask's mode; its other files follow this one.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    database = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
     try:
         database.execute(f"PRAGMA page_size={PAGE_BYTES}")
         database.execute("PRAGMA journal_mode=WAL")

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -275,6 +276,19 @@ def test_rests_of_many_readers_are_taken_over_in_their_order(path: Path, spool: 
     spool.take_over(rests[-1][0], taken)
     assert spool.rests(1000) == []
     assert ids(spool.read_on(1000)) == ["id-1", *(one.id for one in taken)]
+
+
+def test_a_rest_waits_for_its_turn_longer_than_the_producer_does(path: Path, spool: Spool) -> None:
+    """As when some hundred readers stop at once."""
+    fill(spool, [record(1)])
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(spool_file.BUSY_SECONDS + 0.5, other.execute, ["ROLLBACK"])
+    release.start()
+    leave_rest(path, PLENTY, "reader-xqc", [record(2)])
+    release.join()
+    other.close()
+    assert [one.id for _number, _reader, one in spool.rests(10)] == ["id-2"]
 
 
 def test_a_rest_beyond_the_bound_is_refused_whole(path: Path) -> None:
