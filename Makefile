@@ -8,10 +8,11 @@ JOBS ?= 3
 READERS ?= 2
 MINUTES ?= 10
 
-.PHONY: run test check soak setup setup-dev fetch-kafka clean help
+.PHONY: run auth auth-device test check soak soak-tokens setup setup-dev fetch-kafka clean help
 
 help:
 	@echo "make run     run everything in the foreground, Ctrl-C stops it"
+	@echo "make auth    sign in with Twitch in a browser; make auth-device: on another device"
 	@echo "make test    run the whole test suite, real Kafka included"
 	@echo "make soak    break something every few seconds for ten minutes under load (READERS=1, MINUTES=…)"
 	@echo "make check   format, lint, types, tests"
@@ -44,6 +45,12 @@ fetch-kafka: setup
 run: fetch-kafka
 	@exec $(BIN)/python -m commands.run
 
+auth: setup
+	@exec $(BIN)/python -m commands.auth
+
+auth-device: setup
+	@exec $(BIN)/python -m commands.auth_device
+
 test: setup-dev
 	@$(BIN)/python -m workers.kafka_jars
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
@@ -51,6 +58,10 @@ test: setup-dev
 soak: setup-dev
 	@$(BIN)/python -m workers.kafka_jars
 	@$(BIN)/python -m tests.soak --readers-per-channel $(READERS) --minutes $(MINUTES)
+
+soak-tokens: setup-dev
+	@$(BIN)/python -m workers.kafka_jars
+	@TOKEN_TRIAL_SECONDS=120 $(BIN)/python -m pytest -q -s --no-header --timeout 400 tests/processes/test_token_life.py -k five_seconds
 
 check: setup-dev
 	@$(BIN)/ruff format --check .

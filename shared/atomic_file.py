@@ -11,16 +11,8 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600, durable: bool = 
     without it a power cut may bring the old content back. Raises OSError when the folder is not writable
     or the disk is full; then the old file is untouched.
     """
-    # The process id keeps two writers of the same file apart.
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    beside = _write_beside(path, content, mode, durable)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
@@ -31,3 +23,25 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600, durable: bool = 
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def check_replaceable(path: Path, size: int) -> None:
+    """Do what ``replace_file`` does with ``size`` bytes, up to the replacing. Raises the same OSError."""
+    _write_beside(path, bytes(size), 0o600, durable=True).unlink()
+
+
+def _write_beside(path: Path, content: bytes, mode: int, durable: bool) -> Path:
+    # The process id keeps two writers of the same file apart.
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    return beside

@@ -8,6 +8,9 @@
     ├── AlreadyRunning           give up: another process of this folder holds the place
     ├── KafkaUnavailable         retry with a pause: no broker answers, or it refuses us
     ├── SpoolError               retry with a pause: nothing was stored or removed
+    ├── TokenFileDamaged         wait for another file: what is there holds no tokens
+    ├── TwitchIdUnavailable      retry with a pause: Twitch's sign-in gives no answer that counts
+    ├── TwitchIdRefused          give up: Twitch's sign-in says no, and will again
     └── HandoffError             drop the connection: the peer does not speak the protocol
 
 Whoever catches a ServiceError at the edge of a process prints its text and no traceback.
@@ -36,6 +39,26 @@ class KafkaUnavailable(ServiceError):
 
 class SpoolError(ServiceError):
     """The spool cannot be read or written now. Retry after a pause; nothing was stored or removed."""
+
+
+class TokenFileDamaged(ServiceError):
+    """The token file is there and holds no tokens that can be read. Wait until it is another one."""
+
+
+class TwitchIdUnavailable(ServiceError):
+    """Twitch's sign-in does not answer, is in trouble, or says nothing sensible. Retry after a pause."""
+
+
+class TwitchIdRefused(ServiceError):
+    """Twitch's sign-in says no; the same request will be refused again.
+
+    ``status`` is the HTTP status, ``message`` Twitch's reason.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"Twitch refuses ({status}): {message}")
+        self.status = status
+        self.message = message
 
 
 class HandoffError(ServiceError):

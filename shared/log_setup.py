@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from loguru import Message, Record
 
 _TOKEN = re.compile(r"oauth:[A-Za-z0-9]+", re.IGNORECASE)
+# Tokens are renewed for years: the oldest ones are of no use to anybody any more.
+_learned: deque[set[str]] = deque(maxlen=100)
+_known: set[str] = set()
 # Longest first: one may be part of another.
 _hidden: list[str] = []
 _PREFIX = re.compile(r"^oauth:", re.IGNORECASE)
@@ -36,9 +40,10 @@ def set_up(
     Libraries that log by the standard ``logging`` are heard from WARNING on.
     """
     out = sys.stderr if stream is None else stream
-    _hidden.clear()
-    for known in secrets:
-        hide_secret(known)
+    _learned.clear()
+    _known.clear()
+    _known.update(*(_spellings(secret) for secret in secrets))
+    _sort_hidden()
 
     def hide(text: str) -> str:
         for secret in _hidden:
@@ -68,9 +73,18 @@ def set_up(
 
 
 def hide_secret(secret: str) -> None:
-    """Never show this secret from now on; for one that was not known when the log was set up."""
-    spellings = {*_hidden, *_spellings(secret)}
-    _hidden[:] = sorted(spellings, key=len, reverse=True)
+    """Do not show this secret from now on; for one that was not known when the log was set up.
+
+    Of those the latest hundred are kept in mind.
+    """
+    spellings = _spellings(secret)
+    if spellings not in _learned:
+        _learned.append(spellings)
+        _sort_hidden()
+
+
+def _sort_hidden() -> None:
+    _hidden[:] = sorted(_known.union(*_learned), key=len, reverse=True)
 
 
 def _spellings(secret: str) -> set[str]:

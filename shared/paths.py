@@ -62,6 +62,11 @@ class Paths:
         return self.run / "login-gate"
 
     @property
+    def refused_tokens(self) -> Path:
+        """Reports of readers whose login was refused, for the token-refresher."""
+        return self.run / "refused-tokens"
+
+    @property
     def supervisor_socket(self) -> Path:
         """supervisord's XML-RPC, as ``supervisord.conf`` says."""
         return self.run / "supervisor.sock"

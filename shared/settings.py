@@ -19,16 +19,11 @@ import dotenv
 from shared.channel_list import LOGIN
 from shared.errors import SettingsError
 from shared.paths import Paths
+from shared.token_file import PLACEHOLDER
 
 LOG_LEVELS = ("trace", "debug", "info", "success", "warning", "error", "critical")
 SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-# A real token is letters and digits only; nothing here can match one.
-TOKEN_PLACEHOLDER = re.compile(
-    r"(oauth:)?(<.*>|\.\.\.|…|x+|\*+|token|changeme|yourtoken(here)?|"
-    r"(your|my|the|a|insert|put|paste|enter|replace|change|access|oauth)[-_ ].*)?",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -98,7 +93,7 @@ def _is_host(host: str | None) -> bool:
 
 def _token(value: str) -> str:
     # A blank or a line end would end the token and begin something else.
-    if not TOKEN_PLACEHOLDER.fullmatch(value) and not re.fullmatch(r"[!-~]*", value):
+    if not PLACEHOLDER.fullmatch(value) and not re.fullmatch(r"[!-~]*", value):
         raise ValueError
     return value
 
@@ -284,11 +279,12 @@ def load(paths: Paths, environment: Mapping[str, str] | None = None) -> Settings
     for name in ("twitch_channels_file", "twitch_token_file"):
         values[name] = paths.root / Path(values[name]).expanduser()
     _check_together(values)
-    if values["twitch_oauth_token"] and TOKEN_PLACEHOLDER.fullmatch(values["twitch_oauth_token"]):
-        values["twitch_oauth_token"] = ""
-        warnings.append(
-            "TWITCH_OAUTH_TOKEN is a placeholder, it is ignored: enter a real token or leave it empty"
-        )
+    for name in ("twitch_oauth_token", "twitch_client_id", "twitch_client_secret"):
+        if values[name] and PLACEHOLDER.fullmatch(values[name]):
+            values[name] = ""
+            warnings.append(
+                f"{name.upper()} is a placeholder, it is ignored: enter a real one or leave it empty"
+            )
     return Settings(**values, warnings=tuple(warnings))
 
 

@@ -27,6 +27,18 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
+def imported_at_once(path: Path) -> set[str]:
+    """What a module imports when it is imported, without what only functions and type checkers need."""
+    found: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{name.name}" for name in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+    return found
+
+
 def tops_of(path: Path) -> set[str]:
     return {name.partition(".")[0] for name in imports_of(path)}
 
@@ -43,6 +55,8 @@ def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
     assert "irc" not in tops or name == "twitch_connection"
     assert "kafka" not in tops or name in KAFKA_EDGE
     assert "dotenv" not in tops or name == "settings"
+    assert "httpx" not in tops or name == "twitch_id"
+    assert not tops & {"starlette", "uvicorn"} or room == "commands"
     assert "supervisor" not in tops or room == "supervisor"
     assert "pickle" not in tops
     if room == "shared":
@@ -64,6 +78,19 @@ def test_the_environment_is_read_in_one_place(path: Path) -> None:
         text = path.read_text()
         assert "os.environ" not in text
         assert "getenv" not in text
+
+
+def test_no_reader_and_no_idle_refresher_pays_for_http() -> None:
+    known = {f"{path.parent.name}.{path.stem}": path for path in SOURCES}
+    for program in ("workers.reader", "workers.token_refresher"):
+        todo, seen = [program], set()
+        while todo:
+            module = todo.pop()
+            if module in known and module not in seen:
+                seen.add(module)
+                todo += imported_at_once(known[module])
+        assert len(seen) > 10
+        assert "shared.twitch_id" not in seen
 
 
 def test_the_folder_supervisor_is_no_package() -> None:

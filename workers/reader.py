@@ -4,7 +4,6 @@
 """
 
 import argparse
-import secrets
 import selectors
 import time
 from collections import Counter, defaultdict
@@ -12,7 +11,6 @@ from collections.abc import Iterable
 
 from loguru import logger
 
-from shared import log_setup
 from shared.channel_list import reader_name
 from shared.chat_message import ChatParser, LineRejected
 from shared.errors import SpoolError
@@ -25,11 +23,11 @@ from shared.settings import Settings
 from shared.status_file import StatusFile
 from shared.stopping import Stop
 from shared.timing import Backoff, Deadline, Reminder
-from shared.token_file import token_of_the_moment
 from shared.waker import Waker
 from shared.worker import run_worker
 from workers.handover import LAST_WORDS, Handover
 from workers.join_schedule import JoinSchedule
+from workers.login_token import LOOK_SECONDS, LoginToken
 from workers.twitch_connection import TwitchConnection, TwitchListener
 
 # A connection that has held this long was a good one: the next failure is a new story.
@@ -51,6 +49,7 @@ class Reader(TwitchListener):
         self._selector = selectors.DefaultSelector()
         self._waker = Waker()
         self._gate = LoginGate(paths.login_gate)
+        self._token = LoginToken(settings, paths)
         self._schedule = JoinSchedule(wanted, lambda: self._reserve("join"))
         self._wanted = self._schedule.wanted
         self._handoff = HandoffClient(paths.handoff_socket, paths.handoff_key, program)
@@ -72,7 +71,6 @@ class Reader(TwitchListener):
         self._rejected_reminder = Reminder(LOG_REJECTED_EVERY_SECONDS)
         self._rejected_unlogged = 0
         self._was_online = False
-        self._said_anonymous = False
 
     def run(self, stop: Stop) -> None:
         """Read until ``stop`` is requested, then hand off what was read."""
@@ -147,6 +145,10 @@ class Reader(TwitchListener):
         now = time.monotonic()
         waits = [60.0]
         if self._connect_at is not None:
+            if self._token.waits:
+                waits.append(LOOK_SECONDS)
+                if self._token.renewed():
+                    self._connect_at = now
             if now >= self._connect_at:
                 self._connect()
             if self._connect_at is not None:
@@ -180,7 +182,7 @@ class Reader(TwitchListener):
             return
         self._place_at = None
         self._connect_at = None
-        nick, password = self._login()
+        nick, password = self._token.login()
         logger.info("connecting to {} as {}", self._settings.twitch_irc_url, nick)
         connection = TwitchConnection(self._settings.twitch_irc_url, nick, password, self, self._waker.wake)
         if self._current is None:
@@ -188,21 +190,6 @@ class Reader(TwitchListener):
         else:
             self._successor = connection
         connection.start()
-
-    def _login(self) -> tuple[str, str | None]:
-        settings = self._settings
-        moment = token_of_the_moment(settings.twitch_oauth_token, settings.twitch_token_file)
-        if moment.warning:
-            logger.warning("{}; reading anonymously", moment.warning)
-        if moment.token is None:
-            if not self._said_anonymous and not moment.warning:
-                self._said_anonymous = True
-                logger.info("no token, reading anonymously")
-            return f"justinfan{secrets.randbelow(900_000) + 100_000}", None
-        # It may come from the token file, which can change at any time.
-        log_setup.hide_secret(moment.token.password)
-        # Twitch goes by the token; the name only has to be one.
-        return settings.twitch_username or "twitchingest", moment.token.password
 
     def _reserve(self, kind: Kind) -> float:
         try:
@@ -214,6 +201,7 @@ class Reader(TwitchListener):
 
     def on_online(self, connection: TwitchConnection, login: str) -> None:
         """Learn our own name, join anew."""
+        self._token.accepted()
         self._online_since = time.monotonic()
         if not login.startswith("justinfan"):
             self._parser.own_login = self._settings.twitch_username or login
@@ -317,12 +305,7 @@ class Reader(TwitchListener):
         pause = self._backoff.next_seconds()
         self._connect_at = time.monotonic() + pause
         if refused:
-            logger.error(
-                "Twitch refuses the login: {}; renew the token (TWITCH_OAUTH_TOKEN or the token file) and "
-                "check TWITCH_USERNAME; next attempt in {:.0f} s",
-                reason,
-                pause,
-            )
+            self._token.refused(reason, pause)
         else:
             logger.warning("disconnected: {}; next attempt in {:.0f} s", reason, pause)
 

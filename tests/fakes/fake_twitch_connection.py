@@ -272,9 +272,10 @@ class Connection:
             return "Invalid NICK"
         token = self._password.removeprefix("oauth:")
         valid = behaviour.valid_tokens
-        if valid is not None and not valid & {token, self._password}:
-            return "Login authentication failed"
-        return None
+        if valid is None:
+            return None
+        taken = bool(valid & {token, self._password}) if isinstance(valid, set) else valid(token)
+        return None if taken else "Login authentication failed"
 
     def _pong(self, text: str) -> None:
         now = time.monotonic()

@@ -73,8 +73,11 @@ class Behaviour:
     refuse_logins: int = 0
     refusal: str = "Login authentication failed"
     refusal_closes: bool = True
-    valid_tokens: set[str] | None = None
-    """Passwords that are taken, with or without ``oauth:``; None takes any."""
+    valid_tokens: set[str] | Callable[[str], bool] | None = None
+    """Passwords that are taken, with or without ``oauth:``; None takes any.
+
+    A function is asked in the server's thread, with the password without ``oauth:``.
+    """
     hang_handshakes: int = 0
     """TCP connections that are accepted and then never read or answered."""
     close_after_accept: int = 0

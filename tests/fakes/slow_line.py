@@ -18,8 +18,12 @@ class SlowLine:
         self._sockets: list[socket.socket] = [self._listener]
 
     @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    @property
     def url(self) -> str:
-        return f"irc://127.0.0.1:{self._listener.getsockname()[1]}"
+        return f"irc://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()

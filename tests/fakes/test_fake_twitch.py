@@ -130,6 +130,22 @@ def test_a_bad_password_is_refused_and_the_connection_closed(
     assert not twitch.logins[0].accepted
 
 
+def test_a_function_may_decide_which_passwords_are_taken(twitch: FakeTwitch, clients: Clients) -> None:
+    asked: list[str] = []
+
+    def is_valid(token: str) -> bool:
+        asked.append(token)
+        return len(asked) > 1
+
+    twitch.behaviour.valid_tokens = is_valid
+    refused = clients.new(twitch, login=False)
+    refused.tell("PASS oauth:secret", "NICK tester")
+    assert refused.hear() == ":tmi.twitch.tv NOTICE * :Login authentication failed"
+    clients.new(twitch)
+    assert asked == ["secret", "secret"]
+    assert [login.accepted for login in twitch.logins] == [False, True]
+
+
 def test_the_last_words_arrive_though_the_client_goes_on_talking(
     twitch: FakeTwitch, clients: Clients
 ) -> None:

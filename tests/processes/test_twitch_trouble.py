@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import psutil
 import pytest
 
 from tests.fakes.fake_twitch import FakeTwitch, chat_line
+from tests.processes.flow import Flow
 from tests.processes.kafka_reader import KafkaReader
 from tests.processes.service import Service, wait_until
 from tests.processes.test_main_job import start
@@ -17,29 +17,6 @@ from tests.processes.test_reader import ReaderProcess
 
 FIRST = "first"
 MEBIBYTE = 1024 * 1024
-
-
-class Flow:
-    """Chat in a channel, evenly, until ``finish``."""
-
-    def __init__(self, twitch: FakeTwitch, channel: str, per_second: float) -> None:
-        self._channel = channel
-        self._ids: list[str] = []
-        self._finished = threading.Event()
-        self._playing = twitch.start_playing(channel, self._lines(), per_second)
-
-    def _lines(self) -> Iterator[bytes]:
-        for number in itertools.count():
-            if self._finished.is_set():
-                return
-            self._ids.append(f"flow-{number}")
-            yield chat_line(self._channel, f"message {number}", id=f"flow-{number}")
-
-    def finish(self) -> list[str]:
-        """End it; the ids of everything that was said, in order."""
-        self._finished.set()
-        self._playing.result(30)
-        return self._ids
 
 
 def numbered(channel: str, count: int, name: str) -> list[bytes]:

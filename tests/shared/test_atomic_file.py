@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.atomic_file import replace_file
+from shared.atomic_file import check_replaceable, replace_file
 
 ROOT = Path(__file__).parents[2]
 
@@ -160,3 +160,10 @@ def test_a_relative_path_is_the_working_folders(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     replace_file(Path("file"), b"content", durable=True)
     assert (tmp_path / "file").read_bytes() == b"content"
+
+
+def test_a_check_makes_no_file_and_says_what_replacing_would(tmp_path: Path) -> None:
+    check_replaceable(tmp_path / "file", 100)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileNotFoundError):
+        check_replaceable(tmp_path / "nowhere" / "file", 100)

@@ -1,0 +1,111 @@
+"""A reader's side of the token: with what to log in, and what to do when Twitch refuses it."""
+
+import secrets
+
+from loguru import logger
+
+from shared import log_setup
+from shared.paths import Paths
+from shared.refused_tokens import RefusedTokens
+from shared.settings import Settings
+from shared.token_file import SIGN_IN_ADVICE, Token, TokenOfTheMoment, token_of_the_moment
+
+LOOK_SECONDS = 0.2
+"""How often ``renewed`` is worth a call while a login waits for another token."""
+# So many refused tokens, each newer than the last, are not the tokens' fault.
+SUSPICIOUS_REFUSALS = 3
+
+
+class LoginToken:
+    """Gives the login of the moment; after a refusal asks the token-refresher and tells of a new token."""
+
+    def __init__(self, settings: Settings, paths: Paths) -> None:
+        self._settings = settings
+        self._reports = RefusedTokens(paths.refused_tokens)
+        self._used: Token | None = None
+        self._refused: Token | None = None
+        self._refusals = 0
+        self._fresh_refusals = 0
+        self._said: str | None = None
+
+    def login(self) -> tuple[str, str | None]:
+        """The nick and the password to log in with now; the password is None for an anonymous login."""
+        moment = self._of_the_moment()
+        self._say(moment)
+        self._used = moment.token
+        if moment.token is None:
+            return f"justinfan{secrets.randbelow(900_000) + 100_000}", None
+        # The token file can change at any time.
+        log_setup.hide_secret(moment.token.password)
+        # Twitch goes by the token; the name only has to be one.
+        return self._settings.twitch_username or "twitchingest", moment.token.password
+
+    def accepted(self) -> None:
+        """Twitch took the login: the next refusal is a new story."""
+        self._refused = None
+        self._refusals = self._fresh_refusals = 0
+
+    def refused(self, reason: str, pause_seconds: float) -> None:
+        """Twitch did not take the login: ask for another token, and say what is known.
+
+        ``reason`` is Twitch's; the next attempt is after ``pause_seconds``, or with the next token.
+        """
+        self._refusals += 1
+        if self._used is not None:
+            self._reports.report(self._used.fingerprint)
+            self._fresh_refusals += self._refused is None or self._refused != self._used
+            self._refused = self._used
+        logger.error(
+            "Twitch refuses the login: {}; {}; next attempt in {:.0f} s",
+            reason,
+            self._advice(),
+            pause_seconds,
+        )
+
+    @property
+    def waits(self) -> bool:
+        """True after a refusal: another token would be worth an attempt at once."""
+        return self._refused is not None
+
+    def renewed(self) -> bool:
+        """True, once, when there is another token than the refused one."""
+        token = self._of_the_moment().token
+        # None is a file that is damaged, or being edited: the pause runs on.
+        if (
+            self._refused is None
+            or self._used is not self._refused
+            or token is None
+            or token == self._refused
+        ):
+            return False
+        self._used = None
+        return True
+
+    def _of_the_moment(self) -> TokenOfTheMoment:
+        return token_of_the_moment(self._settings.twitch_oauth_token, self._settings.twitch_token_file)
+
+    def _say(self, moment: TokenOfTheMoment) -> None:
+        """Tell about the token, once until it is another story."""
+        warning = moment.warning
+        if warning and moment.token is None:
+            warning += "; reading anonymously"
+        text = warning or ("" if moment.token else "no token, reading anonymously")
+        if text and text != self._said:
+            logger.log("WARNING" if warning else "INFO", "{}", text)
+        self._said = text
+
+    def _advice(self) -> str:
+        if self._used is None:
+            return "it was an anonymous one"
+        if self._fresh_refusals >= SUSPICIOUS_REFUSALS:
+            return (
+                f"refused {self._fresh_refusals} times in a row, each time with a fresh token: the account "
+                "or the scope is at fault. Is the account suspended, has the token the scope chat:read?"
+            )
+        if self._used.source == "TWITCH_OAUTH_TOKEN":
+            advice = "renew TWITCH_OAUTH_TOKEN, or remove it and sign in with `make auth`"
+        else:
+            advice = f"the token-refresher was asked for another token; if it has none, {SIGN_IN_ADVICE}"
+        if self._refusals >= SUSPICIOUS_REFUSALS:
+            advice += ". If the token is good, the account or the scope is at fault (chat:read is needed)"
+        return advice
