@@ -5,6 +5,7 @@ All rules about what a usable token is, which one counts, and what to advise are
 ``shared/token_store.py``.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -112,17 +113,27 @@ def read_tokens(path: Path) -> StoredTokens:
 
 def read_fields(path: Path) -> dict[str, msgspec.Raw]:
     """The file's JSON object, its values as they stand there. Raises OSError, or TokenFileDamaged."""
-    # Non-blocking: a named pipe would make everybody wait for a writer.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_BYTES:
-            raise TokenFileDamaged(f"{path.name} is no token file")
-        content = file.read(_MAX_BYTES)
+    content = read_content(path)
     try:
         # Editors of some systems put the mark in front.
         return msgspec.json.decode(content.removeprefix(_BYTE_ORDER_MARK), type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise TokenFileDamaged(f"{path.name} is no JSON object with an accessToken") from None
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of the file. Raises OSError, also for a folder, a named pipe, and what is over 1 MiB."""
+    # Non-blocking: a named pipe would make everybody wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise FileExistsError(errno.EEXIST, "what is in its place is no file")
+        if found.st_size > _MAX_BYTES:
+            raise OSError(errno.EFBIG, "it is too large for a token file")
+        return os.read(descriptor, _MAX_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def _value(fields: dict[str, msgspec.Raw], name: str) -> Any:

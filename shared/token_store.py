@@ -19,7 +19,7 @@ import msgspec
 from shared.atomic_file import check_replaceable, replace_file
 from shared.errors import TokenFileDamaged
 from shared.timing import Deadline
-from shared.token_file import StoredTokens, read_fields, read_tokens
+from shared.token_file import StoredTokens, read_content, read_fields, read_tokens
 
 LOCK_SECONDS = 30.0
 LOCK_LOOK_SECONDS = 0.1
@@ -100,9 +100,12 @@ class TokenStore:
         return True
 
     def keep_copy(self) -> Path:
-        """Copy the file as it is beside itself, mode 0600, in place of an earlier copy. Raises OSError."""
+        """Copy the file as it is beside itself, mode 0600, in place of an earlier copy. Raises OSError.
+
+        So it does for what is no file; nothing waits for a named pipe.
+        """
         copy = self._target.with_name(f"{self._target.name}.damaged")
-        replace_file(copy, self._target.read_bytes(), 0o600, durable=True)
+        replace_file(copy, read_content(self._target), 0o600, durable=True)
         return copy
 
 

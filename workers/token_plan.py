@@ -18,7 +18,7 @@ LEFT_OF_LIFE = 0.1
 # What a token lives at Twitch. Of one that was not issued to us only the rest of its life is known.
 USUAL_LIFE_SECONDS = 4 * 3600.0
 # However short the life: Twitch must not be flooded.
-_REFRESH_AGAIN_SECONDS = 0.25
+_REFRESH_AGAIN_SECONDS = 0.1
 _QUIET_SECONDS = 180.0
 _NEVER = float("inf")
 

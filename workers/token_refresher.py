@@ -21,10 +21,7 @@ from shared.settings import Settings
 from shared.status_file import StatusFile
 from shared.stopping import Stop
 from shared.timing import Reminder
-from shared.token_file import SIGN_IN_ADVICE, StoredTokens, Token, token_of_the_moment
-from shared.token_store import TokenStore
-from shared.worker import run_worker
-from workers.token_advice import (
+from shared.token_advice import (
     advice_on_invalid,
     advice_on_refusal,
     doubts_about,
@@ -32,6 +29,9 @@ from workers.token_advice import (
     news_of,
     words_of,
 )
+from shared.token_file import SIGN_IN_ADVICE, StoredTokens, Token, token_of_the_moment
+from shared.token_store import TokenStore
+from shared.worker import run_worker
 from workers.token_plan import TokenPlan
 from workers.token_watch import NoFile, TokenWatch, Unusable
 

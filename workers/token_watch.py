@@ -70,8 +70,7 @@ class TokenWatch:
 
     def _read(self) -> Found:
         try:
-            if self._store.close_to_others():
-                logger.warning("{} was open to others, its mode is 0600 now", self._store.name)
+            self._close_to_others()
             return self._store.read()
         except FileNotFoundError:
             return NoFile()
@@ -79,3 +78,15 @@ class TokenWatch:
             return Unusable(str(error))
         except OSError as error:
             return Unusable(f"{self._store.name} cannot be read ({error.strerror})")
+
+    def _close_to_others(self) -> None:
+        try:
+            if self._store.close_to_others():
+                logger.warning("{} was open to others, its mode is 0600 now", self._store.name)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            # Another user's file, or a file system that is read-only: the token can be used all the same.
+            logger.warning(
+                "{} is open to others and its mode cannot be changed ({})", self._store.name, error.strerror
+            )

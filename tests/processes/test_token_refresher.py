@@ -335,6 +335,31 @@ def test_a_refresh_token_is_not_spent_while_the_disk_is_full(
     assert set(fake.uses.values()) == {1}
 
 
+def test_the_file_is_whole_at_every_moment_of_two_hundred_refreshes(
+    refresher: RefresherProcess, fake: FakeTwitchId
+) -> None:
+    fake.behaviour.expires_in_whole_seconds = False
+    fake.life_seconds = 0.11
+    fake.write_file(refresher.file)
+    refresher.start()
+    seen: dict[str, str] = {}
+    looks = 0
+    end = time.monotonic() + 90
+    while len(seen) < 200:
+        assert time.monotonic() < end, f"{len(seen)} pairs seen, {refresher.log[-2000:]}"
+        stored = refresher.stored()
+        seen[stored["accessToken"]] = stored["refreshToken"]
+        looks += 1
+        time.sleep(0.001)
+    issued = {f"oauth:{one.access_token}": one.refresh_token for one in fake.issued}
+    assert seen.items() <= issued.items(), "each access token with the refresh token that it came with"
+    assert looks > len(seen)
+    assert set(fake.uses.values()) == {1}
+    assert stat.S_IMODE(refresher.file.stat().st_mode) == 0o600
+    others = {path.name for path in refresher.folder.iterdir() if "tokenStore" in path.name}
+    assert others <= {"tokenStore.json", "tokenStore.json.lock", f".tokenStore.json.{refresher.pid}.new"}
+
+
 def test_two_refreshers_of_one_file_never_use_a_refresh_token_twice(
     tmp_path: Path, fake: FakeTwitchId, refresher: RefresherProcess
 ) -> None:

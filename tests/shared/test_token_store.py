@@ -2,9 +2,7 @@ import asyncio
 import json
 import multiprocessing
 import stat
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -173,28 +171,3 @@ def test_a_lock_that_is_never_given_back_is_an_error_that_names_it(
 
     with pytest.raises(OSError, match=r"tokenStore\.json\.lock"):
         asyncio.run(both())
-
-
-def test_readers_never_see_a_part_while_the_file_is_replaced(path: Path) -> None:
-    store = TokenStore(path)
-    store.write("a" * 30, "r" * 50, 60)
-    done = threading.Event()
-
-    def look() -> set[str]:
-        seen = set()
-        while not done.wait(0.001):
-            tokens = store.read()
-            assert tokens.access is not None and tokens.refresh_token is not None
-            # Each pair was written together.
-            assert (tokens.access.secret[0], tokens.refresh_token[0]) in (("a", "r"), ("b", "s"))
-            assert len(tokens.access.secret) == 30 and len(tokens.refresh_token) == 50
-            seen.add(tokens.access.secret)
-        return seen
-
-    with ThreadPoolExecutor() as pool:
-        looking = pool.submit(look)
-        for number in range(200):
-            store.write("ab"[number % 2] * 30, "rs"[number % 2] * 50, 60)
-        done.set()
-        assert len(looking.result(10)) == 2
-    assert [one.name for one in path.parent.iterdir()] == [path.name]

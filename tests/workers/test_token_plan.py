@@ -187,13 +187,13 @@ def test_after_a_refusal_for_good_nothing_is_refreshed_until_there_is_another_to
     assert case.next() == ("refresh", 0.0)
 
 
-@given(life=st.floats(min_value=1e-6, max_value=0.2))
+@given(life=st.floats(min_value=1e-6, max_value=0.1))
 def test_however_short_the_life_is_twitch_is_not_flooded(life: float) -> None:
     case = Case()
     case.plan.taken_up(has_access=True, can_refresh=True)
     case.plan.refreshed(life)
     step, after = case.next()
-    assert (step, after) == ("refresh", 0.25)
+    assert (step, after) == ("refresh", 0.1)
 
 
 STEPS = ("validated", "invalid", "reported", "refreshed", "refused_for_good", "no_answer")

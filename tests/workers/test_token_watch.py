@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -93,7 +94,18 @@ def test_a_folder_in_its_place_is_said(path: Path, watch: TokenWatch) -> None:
     assert access_of(watch.look()) == "one"
 
 
+def test_a_file_that_cannot_be_closed_to_others_is_used_all_the_same(path: Path) -> None:
+    class NotOurs(TokenStore):
+        def close_to_others(self) -> bool:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    path.write_text('{"accessToken": "one"}')
+    assert access_of(TokenWatch(NotOurs(path)).look()) == "one"
+
+
 def test_a_pipe_in_its_place_does_not_make_it_wait(path: Path, watch: TokenWatch) -> None:
     os.mkfifo(path, 0o600)
     watch.look()
     assert isinstance(watch.look(), Unusable)
+    with pytest.raises(OSError, match="no file"):
+        TokenStore(path).keep_copy()

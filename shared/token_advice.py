@@ -1,4 +1,4 @@
-"""What the token-refresher tells people about a token, and what to do about it. Pure."""
+"""What people are told about a token, and what to do about it. Pure."""
 
 from __future__ import annotations
 
@@ -43,13 +43,19 @@ def news_of(validation: Validation) -> str:
 
 
 def doubts_about(validation: Validation, settings: Settings, can_refresh: bool) -> list[str]:
-    """Why a token that is good may not serve all the same."""
+    """Why a token that is good may not serve all the same; ``can_refresh`` as far as the settings go."""
     doubts = []
     wanted, client_id = settings.twitch_username, settings.twitch_client_id
-    if wanted and validation.login and wanted != validation.login:
-        doubts.append(f"TWITCH_USERNAME is {wanted}, but the token is {validation.login}'s")
+    if wanted and validation.login and wanted != validation.login.lower():
+        doubts.append(
+            f"TWITCH_USERNAME is {wanted}, but the token is {validation.login}'s: "
+            f"set TWITCH_USERNAME={validation.login}, or leave it empty"
+        )
     if CHAT_SCOPE not in validation.scopes:
-        doubts.append(f"the token lacks the scope {CHAT_SCOPE}: logins may be refused")
+        doubts.append(
+            f"the token lacks the scope {CHAT_SCOPE}, logins may be refused: add it to TWITCH_SCOPES and "
+            "sign in again"
+        )
     if can_refresh and validation.client_id not in ("", client_id):
         doubts.append(
             "the token is another application's than TWITCH_CLIENT_ID, it cannot be renewed; "
