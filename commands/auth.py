@@ -55,10 +55,10 @@ async def serve(settings: Settings, keeps_on: bool) -> int:
             settings=settings, address=address, twitch=twitch, keeps_on=keeps_on, on_saved=on_saved
         )
         server = _Server(_configuration(app))
-        _announce(address)
         missing = missing_settings(settings, *NEEDED)
         if missing:
             logger.warning("{}", auth_pages.missing_line(missing))
+        _announce(address)
         await server.serve(sockets=sockets)
         ignore_signals()
     if not app.saved:

@@ -56,7 +56,9 @@ def run_command(program: str, body: Callable[[Settings], Coroutine[Any, Any, int
     Exit codes: what ``body`` gives, 1 failed or interrupted, 2 a setting must be changed.
     """
     log_setup.set_up(program)
-    # So both signals end an asyncio program the same way, by cancelling its main task.
+    # So both signals end an asyncio program the same way, by cancelling its main task. A shell that starts
+    # the command in the background has SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
     try:
         configured = settings.load(Paths.of_project())

@@ -181,12 +181,18 @@ def test_it_asks_less_often_when_twitch_wants_that(
     assert twitch_id.violations == []
 
 
+@pytest.mark.parametrize("ignored", [False, True], ids=["in the foreground", "in the background"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_one_line(
-    installation: Installation, twitch_id: FakeTwitchId, number: signal.Signals
+    installation: Installation, twitch_id: FakeTwitchId, number: signal.Signals, ignored: bool
 ) -> None:
     twitch_id.behaviour.device_pending = -1
-    command = start_public(installation)
+    # What a shell does to a command that it starts in the background, and what the command inherits.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    try:
+        command = start_public(installation)
+    finally:
+        signal.signal(signal.SIGINT, before)
     wait_until(lambda: polls_of(twitch_id) > 0, lambda: command.shown)
     assert command.stop(number) == 1
     assert command.log == "not signed in\n"
