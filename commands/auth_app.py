@@ -119,7 +119,7 @@ class SignInApp:
         file = self._settings.twitch_token_file
         try:
             # Before the user has gone all the way for nothing.
-            TokenStore(file).check_writable()
+            TokenStore(file).check_usable()
         except OSError as error:
             return _shown(auth_pages.not_stored(file.name, why(error)))
         state = self._states.new()

@@ -10,7 +10,7 @@ from typing import Any
 
 from loguru import logger
 
-from shared import log_setup, settings
+from shared import event_loop, log_setup, settings
 from shared.errors import ServiceError, SettingsError, TokenFileDamaged, TwitchIdRefused, TwitchIdUnavailable
 from shared.paths import Paths
 from shared.settings import Settings
@@ -67,7 +67,7 @@ def run_command(program: str, body: Callable[[Settings], Coroutine[Any, Any, int
         )
         for warning in configured.warnings:
             logger.warning("{}", warning)
-        return asyncio.run(body(configured))
+        return event_loop.run(body(configured))
     except SettingsError as error:
         logger.critical("{}", error)
         return EXIT_BAD_SETTING
@@ -123,6 +123,12 @@ async def _validate(twitch: TwitchId, grant: Grant) -> tuple[Validation | None, 
     except (TwitchIdUnavailable, TwitchIdRefused) as error:
         # The tokens are most likely good, and the only ones there are: the refresher checks them later.
         return None, [f"the tokens could not be checked: {error}"]
+    except asyncio.CancelledError:
+        # The command is being ended; nobody else has the tokens.
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+        return None, ["the tokens could not be checked: stopped before Twitch had answered"]
     if validation is None:
         raise TwitchIdRefused(401, "the new token is not valid")
     return validation, []

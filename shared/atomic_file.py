@@ -27,7 +27,7 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600, durable: bool = 
 
 def check_replaceable(path: Path, size: int) -> None:
     """Do what ``replace_file`` does with ``size`` bytes, up to the replacing. Raises the same OSError."""
-    _write_beside(path, bytes(size), 0o600, durable=True).unlink()
+    _write_beside(path, bytes(size), 0o600, durable=True).unlink(missing_ok=True)
 
 
 def _write_beside(path: Path, content: bytes, mode: int, durable: bool) -> Path:

@@ -18,7 +18,7 @@ class Stop:
     """A request to stop that a selector can wait for: ``fileno()`` becomes readable with it.
 
     The first signal asks for an ordered stop, the second ends the process at once. SIGUSR1 only asks: the
-    watchdog sends it to all readers when supervisord, which stops them one by one, begins to shut down.
+    watchdog sends it to those who can stop early when supervisord, which stops all one by one, shuts down.
     """
 
     def __init__(self) -> None:

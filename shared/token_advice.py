@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 
 from shared.errors import TwitchIdRefused
 from shared.settings import Settings
-from shared.token_file import SIGN_IN_ADVICE, StoredTokens
+from shared.token_file import StoredTokens
 
 if TYPE_CHECKING:
     from shared.twitch_id import Validation
 
 CHAT_SCOPE = "chat:read"
+SIGN_IN_ADVICE = "sign in anew with `make auth` (without a browser: `make auth-device`)"
+# So many refused tokens, each newer than the last, are not the tokens' fault.
+SUSPICIOUS_REFUSALS = 3
+_RENEW_FIXED = "put a new one into TWITCH_OAUTH_TOKEN and restart, or remove it and sign in with `make auth`"
 
 
 def words_of(seconds: float) -> str:
@@ -73,6 +77,30 @@ def advice_on_refusal(error: TwitchIdRefused) -> str:
 
 def advice_on_invalid(source: str) -> str:
     """What to do when the token of ``source`` is not valid and nothing can be done by itself."""
+    return _RENEW_FIXED if source == "TWITCH_OAUTH_TOKEN" else SIGN_IN_ADVICE
+
+
+def advice_on_refused_login(source: str | None, refusals: int, fresh_refusals: int) -> str:
+    """What a reader can say when Twitch has refused its login ``refusals`` times in a row.
+
+    ``source`` of the token, None for an anonymous login; ``fresh_refusals`` with another token each.
+    """
+    if source is None:
+        return "it was an anonymous one"
+    if fresh_refusals >= SUSPICIOUS_REFUSALS:
+        return (
+            f"refused {fresh_refusals} times in a row, each time with a fresh token: the account or the "
+            f"scope is at fault. Is the account suspended, has the token the scope {CHAT_SCOPE}?"
+        )
     if source == "TWITCH_OAUTH_TOKEN":
-        return "put a new one there and restart, or remove it and sign in with `make auth`"
-    return SIGN_IN_ADVICE
+        advice = _RENEW_FIXED
+    else:
+        advice = f"the token-refresher was asked for another token; if it has none, {SIGN_IN_ADVICE}"
+    if refusals >= SUSPICIOUS_REFUSALS:
+        advice += f". If the token is good, the account or the scope is at fault ({CHAT_SCOPE} is needed)"
+    return advice
+
+
+def is_for_good(error: TwitchIdRefused) -> bool:
+    """Whether a refused refresh will be refused again: a proxy on the way may say no, too."""
+    return error.status in (400, 401) or (error.status == 403 and "client" in error.message.lower())

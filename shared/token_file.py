@@ -1,6 +1,7 @@
 """The token of the moment: the fixed one, else the file's, else none (anonymous).
 
-All rules about what a usable token is, which one counts, and what to advise are here. The file is
+All rules about what a usable token is and which one counts are here, what to advise is in
+``shared/token_advice.py``. The file is
 ``{"accessToken": "oauth:…", "refreshToken": "…", "expiresAt": <Unix ms>}``; whoever writes it does so by
 ``shared/token_store.py``.
 """
@@ -18,7 +19,8 @@ import msgspec
 
 from shared.errors import TokenFileDamaged
 
-SIGN_IN_ADVICE = "sign in anew with `make auth` (without a browser: `make auth-device`)"
+USUAL_LIFE_SECONDS = 4 * 3600.0
+"""What an access token of Twitch lives, where nothing says so."""
 # A real token is letters and digits only; nothing here can match one.
 PLACEHOLDER = re.compile(
     r"(oauth:)?(<.*>|\.\.\.|…|x+|\*+|token|changeme|yourtoken(here)?|"

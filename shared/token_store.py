@@ -5,13 +5,14 @@ meanwhile, and stores the new tokens before anything else happens.
 """
 
 import asyncio
+import contextlib
 import errno
 import fcntl
+import glob
 import os
 import stat
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -39,20 +40,21 @@ class TokenStore:
         # Replacing the link itself would leave the file that it names behind.
         return Path(os.path.realpath(self._path))
 
-    @asynccontextmanager
-    async def locked(self) -> AsyncIterator[None]:
+    @contextlib.asynccontextmanager
+    async def locked(self, wait_seconds: float = LOCK_SECONDS) -> AsyncIterator[None]:
         """Keep every other process that uses the file this way out; waits for them.
 
-        Raises OSError, also when somebody holds the lock for over 30 s.
+        Raises OSError; TimeoutError, which is one, when somebody holds the lock for longer than that.
         """
         lock = self._target.with_name(f"{self._target.name}.lock")
-        deadline = Deadline(LOCK_SECONDS)
+        deadline = Deadline(wait_seconds)
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             while not _take(descriptor):
                 if deadline.passed():
                     raise TimeoutError(errno.ETIMEDOUT, f"another process holds {lock.name}")
                 await asyncio.sleep(LOCK_LOOK_SECONDS)
+            self._remove_leftovers()
             yield
         finally:
             # The file stays: one that is removed could be locked twice.
@@ -86,15 +88,29 @@ class TokenStore:
         replace_file(self._target, msgspec.json.format(content, indent=2) + b"\n", 0o600, durable=True)
         return expires_at_ms
 
-    def check_writable(self) -> None:
-        """Raise the OSError that ``write`` would, before a refresh token is spent for nothing."""
-        size = self._target.stat().st_size if self._target.exists() else 0
-        check_replaceable(self._target, size + _ROOM_BYTES)
+    def check_usable(self) -> None:
+        """Raise the OSError that a sign-in would end with: not readable, not writable, disk full."""
+        with contextlib.suppress(FileNotFoundError):
+            read_content(self._target)
+        check_replaceable(self._target, _ROOM_BYTES)
+
+    def rehearse(self) -> None:
+        """Do all that ``write`` does, with what is there, before a refresh token is spent for nothing.
+
+        To be called with the lock. Raises the OSError that ``write`` would, also where a file can be written
+        and not be replaced: one that is mounted by itself, or another user's.
+        """
+        content = read_content(self._target)
+        check_replaceable(self._target, len(content) + _ROOM_BYTES)
+        replace_file(self._target, content, 0o600, durable=True)
 
     def close_to_others(self) -> bool:
-        """Take all rights from group and others; True when there were any. Raises OSError."""
-        mode = stat.S_IMODE(self._target.stat().st_mode)
-        if not mode & 0o077:
+        """Take all rights from group and others; True when there were any. Raises OSError.
+
+        What is no file is left alone.
+        """
+        found = self._target.stat()
+        if not stat.S_ISREG(found.st_mode) or not stat.S_IMODE(found.st_mode) & 0o077:
             return False
         self._target.chmod(0o600)
         return True
@@ -107,6 +123,13 @@ class TokenStore:
         copy = self._target.with_name(f"{self._target.name}.damaged")
         replace_file(copy, read_content(self._target), 0o600, durable=True)
         return copy
+
+    def _remove_leftovers(self) -> None:
+        # Of writers that were killed: only who has the lock writes.
+        name = self._target.name
+        for path in self._target.parent.glob(f".{glob.escape(name)}.*.new"):
+            if path.name.removeprefix(f".{name}.").removesuffix(".new").isdigit():
+                path.unlink(missing_ok=True)
 
 
 def _take(descriptor: int) -> bool:

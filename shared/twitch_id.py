@@ -15,14 +15,13 @@ import httpx
 import msgspec
 
 from shared.errors import TwitchIdRefused, TwitchIdUnavailable
-from shared.token_file import is_one_word
+from shared.token_file import USUAL_LIFE_SECONDS, is_one_word
 
 ANSWER_SECONDS = 10.0
-USUAL_LIFE_SECONDS = 4 * 3600.0
-"""What an access token of Twitch lives, where nothing says so."""
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _LONGEST_LIFE_SECONDS = 10 * 365 * 86400.0
 _MAX_BYTES = 64 * 1024
+_LONGEST_TEXT = 200
 _RETRY = frozenset({408, 425, 429})
 _Answer = TypeVar("_Answer")
 
@@ -78,7 +77,7 @@ class _ValidateAnswer(msgspec.Struct):
     client_id: str = ""
     login: str | None = None
     scopes: list[str] | str | None = None
-    expires_in: float | None = None
+    expires_in: Any = None
 
 
 class _DeviceAnswer(msgspec.Struct):
@@ -103,8 +102,15 @@ class TwitchId:
         self._client_id = client_id
         self._client_secret = client_secret
         self._answer_seconds = answer_seconds
-        # The system's certificate authorities, and SSL_CERT_FILE, as for the chat.
-        self._http = httpx.AsyncClient(verify=ssl.create_default_context(), timeout=answer_seconds)
+        self._http = httpx.AsyncClient(
+            # The system's certificate authorities, and SSL_CERT_FILE, as for the chat.
+            verify=ssl.create_default_context(),
+            timeout=answer_seconds,
+            # Chat knows no proxies either, and the library raises on some values of their variables.
+            trust_env=False,
+            # A compressed answer could be a thousand times larger than what was received.
+            headers={"Accept-Encoding": "identity"},
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -135,8 +141,13 @@ class TwitchId:
             return None
         answer = _read(status, content, _ValidateAnswer)
         scopes = answer.scopes.split() if isinstance(answer.scopes, str) else answer.scopes or ()
-        # Twitch says 0 of tokens of old that do not expire, and of one in its last second.
-        return Validation(answer.client_id, answer.login or "", tuple(scopes), answer.expires_in or None)
+        return Validation(
+            answer.client_id,
+            _printable(answer.login or ""),
+            tuple(map(_printable, scopes)),
+            # Twitch says 0 of tokens of old that do not expire, and of one in its last second.
+            _life(answer.expires_in),
+        )
 
     async def refresh(self, refresh_token: str) -> Grant:
         """Trade the refresh token in. It may work only once, also when the answer does not arrive."""
@@ -186,7 +197,7 @@ class TwitchId:
         refresh_token = answer.refresh_token
         if not isinstance(refresh_token, str) or not is_one_word(refresh_token):
             refresh_token = None
-        return Grant(answer.access_token, refresh_token, _life(answer.expires_in))
+        return Grant(answer.access_token, refresh_token, _life(answer.expires_in) or USUAL_LIFE_SECONDS)
 
     async def _call(self, method: str, path: str, **more: Any) -> tuple[int, bytes]:
         try:
@@ -196,7 +207,7 @@ class TwitchId:
                 self._http.stream(method, self._base_url + path, **more) as answer,
             ):
                 content = b""
-                async for part in answer.aiter_bytes():
+                async for part in answer.aiter_raw():
                     content += part
                     if len(content) > _MAX_BYTES:
                         raise TwitchIdUnavailable(f"{self._base_url} sends more than an answer")
@@ -205,20 +216,25 @@ class TwitchId:
             raise TwitchIdUnavailable(
                 f"{self._base_url} gives no answer in {self._answer_seconds:.0f} s"
             ) from None
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             reason = str(error) or type(error).__name__
             raise TwitchIdUnavailable(
                 f"{self._base_url} cannot be reached ({reason}); check the network"
             ) from None
 
 
-def _life(expires_in: object) -> float:
+def _printable(text: str) -> str:
+    return "".join(letter for letter in text if letter.isprintable())[:_LONGEST_TEXT]
+
+
+def _life(expires_in: object) -> float | None:
+    """Seconds; None when it is no number, or none that makes sense."""
     if isinstance(expires_in, str | int | float):
         with contextlib.suppress(ValueError, OverflowError):
             life = float(expires_in)
             if 0 < life < _LONGEST_LIFE_SECONDS:
                 return life
-    return USUAL_LIFE_SECONDS
+    return None
 
 
 def _read(status: int, content: bytes, kind: type[_Answer]) -> _Answer:
@@ -242,5 +258,5 @@ def _reason(content: bytes) -> str:
     for name in ("message", "error_description", "error"):
         text = fields.get(name)
         if isinstance(text, str) and text:
-            return "".join(letter for letter in text if letter.isprintable())[:200]
+            return _printable(text)
     return ""

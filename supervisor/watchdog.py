@@ -1,8 +1,8 @@
 """The supervised program ``watchdog``: an event listener of supervisord with two duties.
 
 supervisord stops its programs one after the other and lets up to a second pass for each. When it begins to
-shut down, this listener asks all readers at once to stop, and wakes supervisord whenever it would sleep. A
-listener is the last that is stopped.
+shut down, this listener asks all readers and the token-refresher at once to stop, and wakes supervisord
+whenever it would sleep. A listener is the last that is stopped.
 
 supervisord notices a worker that ends, but not one that hangs. With every tick this listener looks at the
 workers' status files and kills a worker that has stopped to write its own; supervisord starts it again.
@@ -43,6 +43,7 @@ WAKE_FOR_SECONDS = 60.0
 RPC_SECONDS = 5.0
 # The broker is Java and writes no status file.
 WITHOUT_STATUS = frozenset({"kafka"})
+_ASKED_FIRST = frozenset({b"workers.reader", b"workers.token_refresher"})
 # Workers write every 5 s. Together with two ticks and a start this stays below half a minute.
 STALE_SECONDS = 12.0
 # So much longer, for each that starts, until a worker's first report: they share the processor, and a
@@ -217,26 +218,30 @@ def read_event(events: FileIO) -> str | None:
     return str(header["eventname"])
 
 
-def readers_of(supervisord: int) -> list[int]:
-    """Process ids of the readers among supervisord's children; empty where the kernel does not tell."""
+def asked_first(supervisord: int) -> list[int]:
+    """Process ids of supervisord's children that may stop before the others are asked.
+
+    The readers, and the token-refresher, which may have to wait for an answer of Twitch's. Empty where the
+    kernel does not tell.
+    """
     try:
         children = Path(f"/proc/{supervisord}/task/{supervisord}/children").read_text().split()
     except OSError:
         return []
-    return [int(child) for child in children if _is_reader(child)]
+    return [int(child) for child in children if _is_asked_first(child)]
 
 
-def _is_reader(child: str) -> bool:
+def _is_asked_first(child: str) -> bool:
     try:
-        return b"workers.reader" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+        return not _ASKED_FIRST.isdisjoint(Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"))
     except OSError:
         return False
 
 
 def speed_up_the_stop(paths: Paths, stop: Stop) -> None:
-    """Ask all readers to stop, then wake supervisord until it has stopped everything, this one at last."""
-    for reader in readers_of(os.getppid()):
-        os.kill(reader, signal.SIGUSR1)
+    """Ask those who can to stop, then wake supervisord until it has stopped everything, this one at last."""
+    for worker in asked_first(os.getppid()):
+        os.kill(worker, signal.SIGUSR1)
     transport = SupervisorTransport(None, None, serverurl=f"unix://{paths.supervisor_socket}")
     end = time.monotonic() + WAKE_FOR_SECONDS
     while not stop.requested and time.monotonic() < end:

@@ -8,12 +8,11 @@ from shared import log_setup
 from shared.paths import Paths
 from shared.refused_tokens import RefusedTokens
 from shared.settings import Settings
-from shared.token_file import SIGN_IN_ADVICE, Token, TokenOfTheMoment, token_of_the_moment
+from shared.token_advice import advice_on_refused_login
+from shared.token_file import Token, TokenOfTheMoment, token_of_the_moment
 
 LOOK_SECONDS = 0.2
 """How often ``renewed`` is worth a call while a login waits for another token."""
-# So many refused tokens, each newer than the last, are not the tokens' fault.
-SUSPICIOUS_REFUSALS = 3
 
 
 class LoginToken:
@@ -55,10 +54,12 @@ class LoginToken:
             self._reports.report(self._used.fingerprint)
             self._fresh_refusals += self._refused is None or self._refused != self._used
             self._refused = self._used
+        source = self._used.source if self._used else None
+        advice = advice_on_refused_login(source, self._refusals, self._fresh_refusals)
         logger.error(
             "Twitch refuses the login: {}; {}; next attempt in {:.0f} s",
             reason,
-            self._advice(),
+            advice,
             pause_seconds,
         )
 
@@ -93,19 +94,3 @@ class LoginToken:
         if text and text != self._said:
             logger.log("WARNING" if warning else "INFO", "{}", text)
         self._said = text
-
-    def _advice(self) -> str:
-        if self._used is None:
-            return "it was an anonymous one"
-        if self._fresh_refusals >= SUSPICIOUS_REFUSALS:
-            return (
-                f"refused {self._fresh_refusals} times in a row, each time with a fresh token: the account "
-                "or the scope is at fault. Is the account suspended, has the token the scope chat:read?"
-            )
-        if self._used.source == "TWITCH_OAUTH_TOKEN":
-            advice = "renew TWITCH_OAUTH_TOKEN, or remove it and sign in with `make auth`"
-        else:
-            advice = f"the token-refresher was asked for another token; if it has none, {SIGN_IN_ADVICE}"
-        if self._refusals >= SUSPICIOUS_REFUSALS:
-            advice += ". If the token is good, the account or the scope is at fault (chat:read is needed)"
-        return advice

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from typing import Literal
 
 from shared.timing import Backoff
+from shared.token_file import USUAL_LIFE_SECONDS
 
 Step = Literal["validate", "refresh"]
 
 VALIDATE_SECONDS = 3600.0
 LEFT_OF_LIFE = 0.1
-# What a token lives at Twitch. Of one that was not issued to us only the rest of its life is known.
-USUAL_LIFE_SECONDS = 4 * 3600.0
 # However short the life: Twitch must not be flooded.
 _REFRESH_AGAIN_SECONDS = 0.1
 _QUIET_SECONDS = 180.0
@@ -35,6 +34,7 @@ class TokenPlan:
         self._heed_doubts_at = -_NEVER
         self._not_before = -_NEVER
         self._can_refresh = False
+        self._is_fresh = False
         self._life_seconds: float | None = None
         self._refresh_at = _NEVER
         self._low_at = _NEVER
@@ -45,9 +45,13 @@ class TokenPlan:
         self._can_refresh = False
         self._refresh_at = self._low_at = self._validate_at = _NEVER
 
-    def taken_up(self, has_access: bool, can_refresh: bool) -> None:
-        """Somebody else's token is to be looked after; without an access token it is refreshed at once."""
+    def taken_up(self, has_access: bool, can_refresh: bool, fresh: bool) -> None:
+        """Somebody else's token is to be looked after; without an access token it is refreshed at once.
+
+        ``fresh``: it was issued just now. Of an older one only the rest of its life can be learned.
+        """
         now = self._clock()
+        self._is_fresh = fresh
         self._can_refresh = can_refresh
         self._life_seconds = None
         self._low_at = _NEVER
@@ -69,21 +73,33 @@ class TokenPlan:
             self._low_at = now
             return
         if self._life_seconds is None:
-            self._life_seconds = max(left_seconds, USUAL_LIFE_SECONDS)
+            self._life_seconds = left_seconds if self._is_fresh else max(left_seconds, USUAL_LIFE_SECONDS)
         self._low_at = now + left_seconds - LEFT_OF_LIFE * self._life_seconds
 
     def invalid(self) -> None:
         """Twitch says that the token is not good."""
+        now = self._clock()
         self._trouble.reset()
+        self._validate_at = now + VALIDATE_SECONDS
+        if self._can_refresh:
+            self._refresh_at = now
+        elif self._reported:
+            self._next_pause(now)
         self._reported = False
-        self._validate_at = self._clock() + VALIDATE_SECONDS
-        self._ask_for_refresh(self._clock())
 
-    def reported(self) -> None:
-        """A login with the token was refused: Twitch is asked for its word about it."""
-        if self._validate_at != _NEVER:
-            self._reported = True
-            self._validate_at = self._clock()
+    def reported(self) -> bool:
+        """A login with the token was refused: Twitch is asked for its word about it.
+
+        False when that changes nothing: it is being done already, or it is too soon to do it again.
+        """
+        now = self._clock()
+        if self._reported or self._refresh_at != _NEVER or self._validate_at == _NEVER:
+            return False
+        if not self._can_refresh and now < self._heed_doubts_at:
+            return False
+        self._reported = True
+        self._validate_at = now
+        return True
 
     def refreshed(self, life_seconds: float) -> None:
         """There is a new token that lives for so long."""
@@ -126,16 +142,17 @@ class TokenPlan:
 
     def _doubt(self) -> None:
         """The refused token may be good: another one is tried all the same, again after growing pauses."""
-        now = self._clock()
         self._reported = False
+        at = self._next_pause(self._clock())
+        if self._can_refresh:
+            self._refresh_at = min(self._refresh_at, at)
+
+    def _next_pause(self, now: float) -> float:
+        """When to act on a report, which may be now; on the next one only after a longer pause."""
         if now - self._doubted_at > _QUIET_SECONDS:
             self._doubts.reset()
             self._heed_doubts_at = -_NEVER
         self._doubted_at = now
         at = max(now, self._heed_doubts_at)
         self._heed_doubts_at = at + self._doubts.next_seconds()
-        self._ask_for_refresh(at)
-
-    def _ask_for_refresh(self, at: float) -> None:
-        if self._can_refresh:
-            self._refresh_at = min(self._refresh_at, at)
+        return at

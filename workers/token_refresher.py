@@ -8,13 +8,14 @@ without a usable token it waits for one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from shared import log_setup
-from shared.errors import ServiceError, TokenFileDamaged, TwitchIdRefused, TwitchIdUnavailable
+from shared import event_loop, log_setup
+from shared.errors import ServiceError, TwitchIdRefused, TwitchIdUnavailable
 from shared.paths import Paths
 from shared.refused_tokens import RefusedTokens
 from shared.settings import Settings
@@ -22,27 +23,29 @@ from shared.status_file import StatusFile
 from shared.stopping import Stop
 from shared.timing import Reminder
 from shared.token_advice import (
+    SIGN_IN_ADVICE,
     advice_on_invalid,
     advice_on_refusal,
     doubts_about,
     doubts_about_tokens,
+    is_for_good,
     news_of,
     words_of,
 )
-from shared.token_file import SIGN_IN_ADVICE, StoredTokens, Token, token_of_the_moment
+from shared.token_file import StoredTokens, token_of_the_moment
 from shared.token_store import TokenStore
 from shared.worker import run_worker
 from workers.token_plan import TokenPlan
+from workers.token_renewal import Renewed, TokenRenewal
 from workers.token_watch import NoFile, TokenWatch, Unusable
 
 if TYPE_CHECKING:
-    from shared.twitch_id import Grant, TwitchId, Validation
+    from shared.twitch_id import TwitchId, Validation
 
 PROGRAM = "token-refresher"
 LOOK_SECONDS = 0.5
 # A refresh that is on its way at the stop: its answer may hold the only refresh token that is good.
 STOP_ANSWER_SECONDS = 4.5
-WRITE_AGAIN_SECONDS = 1.0
 SAY_AGAIN_SECONDS = 60.0
 
 
@@ -63,10 +66,13 @@ class TokenRefresher:
         self._plan = TokenPlan(seconds_with_sleep)
         self._twitch_id: TwitchId | None = None
         self._trouble = Reminder(SAY_AGAIN_SECONDS)
+        self._waits_for_lock = Reminder(SAY_AGAIN_SECONDS)
         self._stopping = False
-        self._refreshing = False
+        self._renewal = TokenRenewal(self._store, self._client)
         self._tokens: StoredTokens | None = None
         self._validation: Validation | None = None
+        self._looked = False
+        self._refused = False
         self._state = "anonymous"
         self._expires_at_ms = 0
         self._counts = {"validations": 0, "refreshes": 0}
@@ -75,15 +81,21 @@ class TokenRefresher:
         """Look after the token until ``stop`` is requested."""
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
-        loop.add_reader(stop.fileno(), stopped.set)
+
+        def on_stop() -> None:
+            # It stays readable.
+            loop.remove_reader(stop.fileno())
+            stopped.set()
+
+        loop.add_reader(stop.fileno(), on_stop)
         care = asyncio.create_task(self._care())
         tasks = {care, asyncio.create_task(self._keep_reporting()), asyncio.create_task(stopped.wait())}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             self._stopping = True
-            if self._refreshing:
+            if self._renewal.under_way:
                 await asyncio.wait({care}, timeout=STOP_ANSWER_SECONDS)
-            if self._refreshing:
+            if self._renewal.under_way:
                 logger.warning(
                     "stopped while the token was renewed; if it cannot be any more, {}", SIGN_IN_ADVICE
                 )
@@ -123,6 +135,7 @@ class TokenRefresher:
         while not self._stopping:
             if not fixed:
                 self._look()
+                self._looked = True
             self._hear()
             step, wait = self._plan.due()
             if step == "refresh":
@@ -134,6 +147,8 @@ class TokenRefresher:
 
     def _take_up_fixed(self) -> None:
         logger.info("starting, TWITCH_OAUTH_TOKEN is used before the token file and cannot be renewed")
+        with contextlib.suppress(FileNotFoundError):
+            self._watch.close_to_others()
         moment = token_of_the_moment(self._settings.twitch_oauth_token, self._settings.twitch_token_file)
         if moment.token is None:
             logger.warning("{}", moment.warning)
@@ -170,8 +185,11 @@ class TokenRefresher:
         self._plan.nothing()
 
     def _take_up(self, tokens: StoredTokens) -> None:
+        # What appears while we watch was issued just now, by a sign-in or by another service.
+        fresh = self._looked
         self._tokens = tokens
         self._validation = None
+        self._refused = False
         self._expires_at_ms = tokens.expires_at_ms or 0
         self._state = "unchecked"
         self._trouble.reset()
@@ -181,18 +199,17 @@ class TokenRefresher:
                 log_setup.hide_secret(secret)
         for doubt in doubts_about_tokens(tokens, self._store.name, self._settings):
             logger.warning("{}", doubt)
-        self._plan.taken_up(tokens.access is not None, self._can_refresh())
+        self._plan.taken_up(tokens.access is not None, self._can_refresh(), fresh)
 
     def _can_refresh(self) -> bool:
         known = self._tokens.refresh_token if self._tokens else None
-        return known is not None and bool(self._settings.twitch_client_id)
+        return known is not None and bool(self._settings.twitch_client_id) and not self._refused
 
     def _hear(self) -> None:
         """Hear of refused logins."""
         token = self._tokens.access if self._tokens else None
-        if token is not None and self._reports.take(token.fingerprint):
+        if token is not None and self._reports.take(token.fingerprint) and self._plan.reported():
             logger.info("a login with the token was refused")
-            self._plan.reported()
 
     async def _validate(self) -> None:
         assert self._tokens is not None and self._tokens.access is not None
@@ -219,14 +236,18 @@ class TokenRefresher:
         if self._validation is None:
             self._say_valid(validation)
         self._validation = validation
-        self._state = "valid"
+        self._state = "refused" if self._refused else "valid"
         self._plan.validated(validation.life_seconds)
 
     async def _refresh(self) -> None:
-        self._refreshing = True
+        assert self._tokens is not None
         try:
-            async with self._store.locked():
-                await self._refresh_locked()
+            renewed = await self._renewal.renew(self._tokens, lambda: not self._stopping)
+        except TimeoutError as error:
+            # Whoever has the lock may be renewing the token for us.
+            self._plan.put_off(LOOK_SECONDS)
+            if self._waits_for_lock.is_due():
+                logger.info("waiting: {}", error.strerror)
         except OSError as error:
             pause = self._plan.no_answer()
             if self._trouble.is_due():
@@ -237,65 +258,29 @@ class TokenRefresher:
                     error.strerror,
                     pause,
                 )
-        finally:
-            self._refreshing = False
-
-    async def _refresh_locked(self) -> None:
-        refresh_token = self._unchanged_refresh_token()
-        if refresh_token is None:
-            # Whoever held the lock before has done it, or somebody edits the file: the next look tells.
-            self._plan.put_off(LOOK_SECONDS)
-            return
-        self._store.check_writable()
-        try:
-            grant = await self._client().refresh(refresh_token)
         except TwitchIdUnavailable as error:
             self._say_trouble(error)
         except TwitchIdRefused as error:
-            self._say_refused(error)
-        else:
-            await self._keep(grant, refresh_token)
-
-    def _unchanged_refresh_token(self) -> str | None:
-        try:
-            found = self._store.read()
-        except (OSError, TokenFileDamaged):
-            return None
-        same = self._tokens is not None and found.same_tokens(self._tokens)
-        return found.refresh_token if same else None
-
-    async def _keep(self, grant: Grant, used_refresh_token: str) -> None:
-        """Store the new tokens before anything else happens; nobody else has them."""
-        refresh_token = grant.refresh_token or used_refresh_token
-        log_setup.hide_secret(grant.access_token)
-        log_setup.hide_secret(refresh_token)
-        while self._unchanged_refresh_token() is not None:
-            try:
-                expires_at_ms = self._store.write(grant.access_token, refresh_token, grant.life_seconds)
-            except OSError as error:
-                if self._trouble.is_due():
-                    logger.error(
-                        "{} cannot be written: {}; the new token is kept in memory until it can",
-                        self._store.name,
-                        error.strerror,
-                    )
-                await asyncio.sleep(WRITE_AGAIN_SECONDS)
+            if is_for_good(error):
+                self._say_refused(error)
             else:
-                access = Token(grant.access_token, self._store.name)
-                self._tokens = StoredTokens(access, refresh_token, expires_at_ms)
-                self._renewed(grant)
-                return
-        logger.warning("{} was changed while the token was renewed; what is there counts", self._store.name)
+                self._say_trouble(error)
+        else:
+            if renewed is None:
+                # Somebody else has done it, or edits the file: the next look tells.
+                self._plan.put_off(LOOK_SECONDS)
+            else:
+                self._take_renewed(renewed)
 
-    def _renewed(self, grant: Grant) -> None:
-        assert self._tokens is not None
-        self._expires_at_ms = self._tokens.expires_at_ms or 0
+    def _take_renewed(self, renewed: Renewed) -> None:
+        self._tokens = renewed.tokens
+        self._expires_at_ms = renewed.tokens.expires_at_ms or 0
         self._counts["refreshes"] += 1
         self._state = "valid"
         self._trouble.reset()
         self._reports.clear()
-        self._plan.refreshed(grant.life_seconds)
-        logger.info("the token was renewed, it is good for {}", words_of(grant.life_seconds))
+        self._plan.refreshed(renewed.life_seconds)
+        logger.info("the token was renewed, it is good for {}", words_of(renewed.life_seconds))
 
     def _client(self) -> TwitchId:
         if self._twitch_id is None:
@@ -315,23 +300,25 @@ class TokenRefresher:
             logger.warning("{}; next attempt in {:.0f} s", error, pause)
 
     def _say_refused(self, error: TwitchIdRefused) -> None:
+        self._refused = True
         self._state = "refused"
         self._plan.refused_for_good()
         logger.error("the token cannot be renewed: {}; {}", error, advice_on_refusal(error))
 
     def _say_invalid(self) -> None:
         assert self._tokens is not None and self._tokens.access is not None
-        self._validation = None
-        if self._state in ("refused", "invalid"):
-            return
+        was, self._validation = self._state, None
         if self._can_refresh():
+            self._state = "renewing"
             logger.info("the token is not valid any more, it is renewed")
             return
+        if was == "refused":
+            return
         self._state = "invalid"
-        source = self._tokens.access.source
-        logger.error(
-            "the token of {} is not valid, and it cannot be renewed; {}", source, advice_on_invalid(source)
-        )
+        if was != "invalid":
+            source = self._tokens.access.source
+            advice = advice_on_invalid(source)
+            logger.error("the token of {} is not valid, and it cannot be renewed; {}", source, advice)
 
     def _say_valid(self, validation: Validation) -> None:
         logger.info("{}", news_of(validation))
@@ -341,7 +328,7 @@ class TokenRefresher:
 
 def main(settings: Settings, paths: Paths, stop: Stop) -> None:
     """Look after the token until ``stop`` is requested."""
-    asyncio.run(TokenRefresher(settings, paths).run(stop))
+    event_loop.run(TokenRefresher(settings, paths).run(stop))
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ class TokenWatch:
 
     def _read(self) -> Found:
         try:
-            self._close_to_others()
+            self.close_to_others()
             return self._store.read()
         except FileNotFoundError:
             return NoFile()
@@ -79,7 +79,8 @@ class TokenWatch:
         except OSError as error:
             return Unusable(f"{self._store.name} cannot be read ({error.strerror})")
 
-    def _close_to_others(self) -> None:
+    def close_to_others(self) -> None:
+        """Make the file's mode 0600, with a warning. Raises FileNotFoundError."""
         try:
             if self._store.close_to_others():
                 logger.warning("{} was open to others, its mode is 0600 now", self._store.name)
@@ -87,6 +88,4 @@ class TokenWatch:
             raise
         except OSError as error:
             # Another user's file, or a file system that is read-only: the token can be used all the same.
-            logger.warning(
-                "{} is open to others and its mode cannot be changed ({})", self._store.name, error.strerror
-            )
+            logger.warning("the mode of {} cannot be made 0600 ({})", self._store.name, error.strerror)

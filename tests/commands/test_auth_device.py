@@ -210,6 +210,17 @@ def test_tokens_that_cannot_be_checked_are_written_all_the_same(
     assert twitch_id.is_valid(installation.tokens["accessToken"])
 
 
+def test_a_signal_while_the_tokens_are_checked_does_not_throw_them_away(
+    installation: Installation, twitch_id: FakeTwitchId
+) -> None:
+    twitch_id.behaviour.hang = {"validate"}
+    command = start_public(installation)
+    twitch_id.wait_validations(1, timeout=60)
+    assert command.stop() == 0
+    assert SAVED in command.out
+    assert twitch_id.is_valid(installation.tokens["accessToken"])
+
+
 def test_new_tokens_that_twitch_does_not_take_are_not_written(
     installation: Installation, twitch_id: FakeTwitchId
 ) -> None:

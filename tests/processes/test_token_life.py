@@ -80,7 +80,7 @@ def test_a_reader_logs_in_with_the_renewed_token_after_reconnect(
     first = stored_token(signed_in)
     twitch_id.wait_validations(1)
     twitch_id.revoke(first)
-    twitch_id.write_file(signed_in.folder / "tokenStore.json", twitch_id.issue(life_seconds=60))
+    twitch_id.write_file(signed_in.folder / "tokenStore.json", twitch_id.issue(life_seconds=2))
     twitch_id.wait_refreshes(1)
     wait_until(
         lambda: len(twitch_id.issued) == 3 and twitch_id.issued[-1].access_token in stored_token(signed_in),
@@ -148,6 +148,20 @@ def test_a_sign_in_that_is_refused_for_good_leaves_a_calm_service_that_a_new_one
     assert process.is_running()
     assert signed_in.log("token-refresher").count("ERROR") == 1
     assert len(twitch_id.refreshes) == 1
+
+
+def test_a_shutdown_waits_for_an_answer_of_twitchs_while_the_others_stop(
+    signed_in: Service, twitch: FakeTwitch, twitch_id: FakeTwitchId
+) -> None:
+    start(signed_in, twitch, "alpha")
+    signed_in.wait_running("token-refresher", "producer")
+    twitch_id.wait_validations(1)
+    twitch_id.behaviour.hang = {"token"}
+    twitch_id.write_file(signed_in.folder / "tokenStore.json", twitch_id.issue(life_seconds=1))
+    twitch_id.wait_refreshes(1)
+    signed_in.shut_down()
+    assert "stopped while the token was renewed" in signed_in.log("token-refresher")
+    assert "SIGKILL" not in (signed_in.folder / "logs" / "supervisord.log").read_text()
 
 
 def test_a_token_of_five_seconds_serves_readers_that_log_in_again_and_again(

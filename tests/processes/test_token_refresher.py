@@ -1,5 +1,6 @@
 """A real token-refresher process against a scriptable sign-in."""
 
+import fcntl
 import itertools
 import json
 import signal
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from shared.atomic_file import replace_file
 from shared.refused_tokens import RefusedTokens
 from shared.token_file import Token
 from tests.fakes.fake_twitch_id import FakeTwitchId, Issued
@@ -320,6 +322,29 @@ def test_a_file_open_to_others_is_closed_and_said(refresher: RefresherProcess, f
     assert refresher.log.count("its mode is 0600 now") == 1
 
 
+def test_with_a_fixed_token_the_file_is_closed_to_others_too(
+    refresher: RefresherProcess, fake: FakeTwitchId
+) -> None:
+    fake.write_file(refresher.file)
+    refresher.file.chmod(0o644)
+    refresher.settings["TWITCH_OAUTH_TOKEN"] = fake.issue().access_token
+    refresher.start()
+    refresher.wait_for_state("valid")
+    assert stat.S_IMODE(refresher.file.stat().st_mode) == 0o600
+
+
+def test_a_proxy_that_forbids_is_no_refusal_of_twitchs(
+    refresher: RefresherProcess, fake: FakeTwitchId
+) -> None:
+    issued = fake.write_file(refresher.file)
+    fake.revoke(issued.access_token)
+    fake.behaviour.fail_status = {"token": 403}
+    refresher.start()
+    fake.wait_for(lambda: [one.endpoint for one in fake.requests].count("token") == 2, "another attempt")
+    fake.behaviour.fail_status = {}
+    wait_for_good_file(refresher, fake, issued)
+
+
 def test_a_refresh_token_is_not_spent_while_the_disk_is_full(
     refresher: RefresherProcess, fake: FakeTwitchId
 ) -> None:
@@ -365,16 +390,115 @@ def test_two_refreshers_of_one_file_never_use_a_refresh_token_twice(
 ) -> None:
     (tmp_path / "other").mkdir()
     other = RefresherProcess(tmp_path / "other", fake, TWITCH_TOKEN_FILE=str(refresher.file))
-    fake.life_seconds = 1
+    fake.behaviour.expires_in_whole_seconds = False
+    fake.life_seconds = 2
     fake.write_file(refresher.file)
     try:
-        refresher.start()
-        other.start()
-        fake.wait_refreshes(10, timeout=30)
+        for one in (refresher, other):
+            one.start()
+            one.wait_for_log("taken up")
+        began = time.monotonic()
+        before = len(fake.refreshes)
+        fake.wait_refreshes(before + 6, timeout=30)
+        # Neither renews what the other one has renewed just now.
+        assert time.monotonic() - began > 5 * fake.life_seconds / 2
+        for one in (refresher, other):
+            assert one.log.count("taken up") + one.log.count("was renewed") >= 5
     finally:
         other.end()
     assert set(fake.uses.values()) == {1}
     assert fake.violations == []
+
+
+def test_a_stop_while_another_process_has_the_lock_begins_nothing(
+    refresher: RefresherProcess, fake: FakeTwitchId
+) -> None:
+    issued = fake.write_file(refresher.file)
+    fake.revoke(issued.access_token)
+    lock = refresher.file.with_name("tokenStore.json.lock")
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        refresher.start()
+        refresher.wait_for_log("another process holds tokenStore.json.lock")
+        by_hand = fake.write_file(refresher.file)
+        began = time.monotonic()
+        fake.wait_for(lambda: fake.validations[-1].access_token == by_hand.access_token, "taken up")
+        assert time.monotonic() - began < 2
+        fake.revoke(by_hand.access_token)
+        report_refused(refresher, by_hand)
+        refresher.wait_for_state("renewing")
+        assert refresher.stop() == 0
+    assert fake.refreshes == []
+    assert "sign in anew" not in refresher.log
+
+
+EDITS = {
+    "another access token": lambda stored: {**stored, "accessToken": "oauth:" + "x" * 30},
+    "no access token": lambda stored: {**stored, "accessToken": ""},
+    "another key": lambda stored: {**stored, "mine": 1},
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edit_that_leaves_the_spent_refresh_token_does_not_lose_its_successor(
+    refresher: RefresherProcess, fake: FakeTwitchId, edit: str
+) -> None:
+    port = urlsplit(fake.url).port
+    assert port is not None
+    issued = fake.write_file(refresher.file)
+    fake.revoke(issued.access_token)
+    with SlowLine(port, delay_seconds=1.0) as line:
+        refresher.settings["TWITCH_ID_URL"] = f"http://127.0.0.1:{line.port}"
+        refresher.start()
+        fake.wait_refreshes(1)
+        replace_file(refresher.file, json.dumps(EDITS[edit](refresher.stored())).encode())
+        refresher.wait_for_log("the token was renewed")
+    assert refresher.stored()["refreshToken"] == fake.issued[-1].refresh_token
+    assert fake.is_valid(refresher.stored()["accessToken"])
+    assert set(fake.uses.values()) == {1}
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_file_damaged_while_the_answer_is_on_its_way_does_not_lose_it(
+    refresher: RefresherProcess, fake: FakeTwitchId, mended: bool
+) -> None:
+    port = urlsplit(fake.url).port
+    assert port is not None
+    issued = fake.write_file(refresher.file)
+    fake.revoke(issued.access_token)
+    whole = refresher.file.read_bytes()
+    with SlowLine(port, delay_seconds=1.0) as line:
+        refresher.settings["TWITCH_ID_URL"] = f"http://127.0.0.1:{line.port}"
+        refresher.start()
+        fake.wait_refreshes(1)
+        refresher.file.write_bytes(b"{")
+        refresher.wait_for_log("is being edited")
+        if mended:
+            refresher.file.write_bytes(whole)
+        refresher.wait_for_log("the token was renewed")
+    assert refresher.stored()["refreshToken"] == fake.issued[-1].refresh_token
+    assert set(fake.uses.values()) == {1}
+
+
+def test_after_a_refusal_for_good_nothing_is_promised(
+    refresher: RefresherProcess, fake: FakeTwitchId
+) -> None:
+    issued = fake.write_file(refresher.file, fake.issue(life_seconds=600))
+    fake.behaviour.refuse_refresh = "Invalid refresh token"
+    refresher.start()
+    refresher.wait_for_state("refused")
+    report_refused(refresher, issued)
+    fake.wait_validations(2)
+    fake.revoke(issued.access_token)
+
+    def asked_again() -> bool:
+        # As a reader does with each refusal: one that comes too soon is not heeded.
+        report_refused(refresher, issued)
+        return len(fake.validations) >= 3
+
+    wait_until(asked_again, lambda: f"a third validation; {refresher.log}")
+    assert "it is renewed" not in refresher.log
+    assert refresher.status["state"] == "refused"
 
 
 def test_an_answer_that_is_on_its_way_at_the_stop_is_stored(
@@ -422,7 +546,7 @@ def test_a_change_of_hands_while_the_answer_is_on_its_way_counts(
         by_hand = fake.write_file(refresher.file)
         refresher.wait_for_state("valid")
     assert by_hand.refresh_token == refresher.stored()["refreshToken"]
-    assert "was changed while the token was renewed" in refresher.log
+    assert "was changed meanwhile" in refresher.log
 
 
 def test_no_secret_is_in_log_status_or_command_line(refresher: RefresherProcess, fake: FakeTwitchId) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import json
 import multiprocessing
 import stat
@@ -97,16 +98,60 @@ def test_a_copy_of_a_damaged_file_is_as_closed_as_the_file(path: Path) -> None:
 
 def test_a_folder_that_is_missing_is_said_before_a_token_is_spent(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        TokenStore(tmp_path / "nowhere" / "tokenStore.json").check_writable()
+        TokenStore(tmp_path / "nowhere" / "tokenStore.json").check_usable()
 
 
 def test_a_check_leaves_nothing_behind_and_the_file_as_it_was(path: Path) -> None:
     path.write_text("{}")
     store = TokenStore(path)
     before = store.signature()
-    store.check_writable()
+    store.check_usable()
     assert store.signature() == before
     assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_a_rehearsal_changes_nothing_and_leaves_nothing_behind(path: Path) -> None:
+    path.write_bytes(b'{"accessToken":   "as it was"}')
+    TokenStore(path).rehearse()
+    assert path.read_bytes() == b'{"accessToken":   "as it was"}'
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_a_rehearsal_finds_what_can_be_written_and_not_replaced(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(_self: Path, _target: Path) -> Path:
+        # What the kernel says of a file that is mounted by itself.
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    path.write_text("{}")
+    monkeypatch.setattr(Path, "replace", busy)
+    TokenStore(path).check_usable()
+    with pytest.raises(OSError, match="busy"):
+        TokenStore(path).rehearse()
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_what_is_no_file_keeps_its_mode(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    folder.chmod(0o755)
+    assert not TokenStore(folder).close_to_others()
+    assert mode_of(folder) == 0o755
+
+
+def test_what_killed_writers_left_is_removed_by_the_next_that_has_the_lock(path: Path) -> None:
+    left = path.with_name(f".{path.name}.12345.new")
+    other = path.with_name(f".{path.name}.mine.new")
+    left.write_text("secret")
+    other.write_text("somebody else's")
+
+    async def lock() -> None:
+        async with TokenStore(path).locked():
+            assert not left.exists()
+
+    asyncio.run(lock())
+    assert other.exists()
 
 
 def test_the_lock_keeps_another_task_out(path: Path) -> None:
@@ -160,14 +205,10 @@ def test_the_lock_of_a_killed_process_is_free(path: Path) -> None:
     asyncio.run(asyncio.wait_for(take(), 10))
 
 
-def test_a_lock_that_is_never_given_back_is_an_error_that_names_it(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shared.token_store.LOCK_SECONDS", 0.2)
-
+def test_a_lock_that_is_not_given_back_in_time_is_an_error_that_names_it(path: Path) -> None:
     async def both() -> None:
-        async with TokenStore(path).locked(), TokenStore(path).locked():
+        async with TokenStore(path).locked(), TokenStore(path).locked(wait_seconds=0.2):
             raise AssertionError("two hold the lock")
 
-    with pytest.raises(OSError, match=r"tokenStore\.json\.lock"):
+    with pytest.raises(TimeoutError, match=r"tokenStore\.json\.lock"):
         asyncio.run(both())

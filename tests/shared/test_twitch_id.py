@@ -143,6 +143,28 @@ def test_what_is_no_token_is_not_taken_for_one(token: str) -> None:
         answering(f'{{"access_token":"{token}"}}'.encode())(lambda twitch_id: twitch_id.refresh("r"))
 
 
+@pytest.mark.parametrize("expires_in", [b"1e300", b"-5", b"0", b'"soon"', b"[]", b"null"])
+def test_a_life_that_makes_no_sense_is_not_told(expires_in: bytes) -> None:
+    content = (
+        b'{"client_id":"c","login":"bot\\u001b[2J\\nx","scopes":["a\\u0007"],"expires_in":'
+        + expires_in
+        + b"}"
+    )
+    validation = answering(content)(lambda twitch_id: twitch_id.validate("t"))
+    assert validation is not None
+    assert validation.life_seconds is None
+    assert (validation.login, validation.scopes) == ("bot[2Jx", ("a",))
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "ftp://nowhere.invalid", "http://127.0.0.1:1"])
+def test_variables_of_proxies_change_nothing(
+    fake: FakeTwitchId, proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, proxy)
+    assert ask(fake, lambda twitch_id: twitch_id.validate("unknown")) is None
+
+
 def test_a_connection_that_is_cut_has_its_reason_said() -> None:
     with pytest.raises(TwitchIdUnavailable, match=r"cannot be reached \(.+\)"):
         answering(b"", b"200 OK\r\nContent-Length: 5")(lambda twitch_id: twitch_id.refresh("r"))
@@ -166,7 +188,9 @@ def test_a_server_that_never_comes_to_an_end_is_given_up_in_time(fake: FakeTwitc
     assert time.monotonic() - began >= 1.0
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://nowhere.invalid", "http://[::1", "https://"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1", "http://nowhere.invalid", "http://[::1", "https://", "http://xn--a"]
+)
 def test_a_server_that_is_not_there_is_one_line_without_the_token(fake: FakeTwitchId, url: str) -> None:
     with pytest.raises(TwitchIdUnavailable) as caught:
         ask(fake, lambda twitch_id: twitch_id.refresh("secret-refresh"), url=url)

@@ -160,7 +160,7 @@ def test_a_refused_fixed_token_names_its_setting(case: Case) -> None:
     token = case.reader(TWITCH_OAUTH_TOKEN=LONG)
     token.login()
     token.refused("Login authentication failed", 1.0)
-    assert "renew TWITCH_OAUTH_TOKEN" in case.log.getvalue()
+    assert "put a new one into TWITCH_OAUTH_TOKEN and restart" in case.log.getvalue()
     assert LONG not in case.log.getvalue()
 
 
