@@ -1,5 +1,6 @@
 """A real token-refresher process against a scriptable sign-in."""
 
+import contextlib
 import fcntl
 import itertools
 import json
@@ -43,6 +44,16 @@ def report_refused(refresher: RefresherProcess, issued: Issued) -> None:
     """As a reader does."""
     fingerprint = Token(issued.access_token, "tokenStore.json").fingerprint
     RefusedTokens(refresher.folder / "run" / "refused-tokens").report(fingerprint)
+
+
+@contextlib.contextmanager
+def late_answers(refresher: RefresherProcess, fake: FakeTwitchId, seconds: float) -> Iterator[None]:
+    """Have everything that the sign-in says arrive so much later."""
+    port = urlsplit(fake.url).port
+    assert port is not None
+    with SlowLine(port, delay_seconds=seconds) as line:
+        refresher.settings["TWITCH_ID_URL"] = f"http://127.0.0.1:{line.port}"
+        yield
 
 
 def wait_for_good_file(refresher: RefresherProcess, fake: FakeTwitchId, other_than: Issued) -> None:
@@ -443,12 +454,9 @@ EDITS = {
 def test_an_edit_that_leaves_the_spent_refresh_token_does_not_lose_its_successor(
     refresher: RefresherProcess, fake: FakeTwitchId, edit: str
 ) -> None:
-    port = urlsplit(fake.url).port
-    assert port is not None
     issued = fake.write_file(refresher.file)
     fake.revoke(issued.access_token)
-    with SlowLine(port, delay_seconds=1.0) as line:
-        refresher.settings["TWITCH_ID_URL"] = f"http://127.0.0.1:{line.port}"
+    with late_answers(refresher, fake, seconds=1.0):
         refresher.start()
         fake.wait_refreshes(1)
         replace_file(refresher.file, json.dumps(EDITS[edit](refresher.stored())).encode())
@@ -462,13 +470,10 @@ def test_an_edit_that_leaves_the_spent_refresh_token_does_not_lose_its_successor
 def test_a_file_damaged_while_the_answer_is_on_its_way_does_not_lose_it(
     refresher: RefresherProcess, fake: FakeTwitchId, mended: bool
 ) -> None:
-    port = urlsplit(fake.url).port
-    assert port is not None
     issued = fake.write_file(refresher.file)
     fake.revoke(issued.access_token)
     whole = refresher.file.read_bytes()
-    with SlowLine(port, delay_seconds=1.0) as line:
-        refresher.settings["TWITCH_ID_URL"] = f"http://127.0.0.1:{line.port}"
+    with late_answers(refresher, fake, seconds=1.0):
         refresher.start()
         fake.wait_refreshes(1)
         refresher.file.write_bytes(b"{")
@@ -504,11 +509,8 @@ def test_after_a_refusal_for_good_nothing_is_promised(
 def test_an_answer_that_is_on_its_way_at_the_stop_is_stored(
     refresher: RefresherProcess, fake: FakeTwitchId
 ) -> None:
-    port = urlsplit(fake.url).port
-    assert port is not None
     issued = fake.write_file(refresher.file)
-    with SlowLine(port, delay_seconds=1.5) as line:
-        refresher.settings["TWITCH_ID_URL"] = f"http://127.0.0.1:{line.port}"
+    with late_answers(refresher, fake, seconds=1.5):
         report_refused(refresher, issued)
         refresher.start()
         refresher.wait_for_state("valid")
@@ -535,12 +537,9 @@ def test_a_stop_while_twitch_hangs_is_quick_and_in_order(
 def test_a_change_of_hands_while_the_answer_is_on_its_way_counts(
     refresher: RefresherProcess, fake: FakeTwitchId
 ) -> None:
-    port = urlsplit(fake.url).port
-    assert port is not None
     issued = fake.write_file(refresher.file)
     fake.revoke(issued.access_token)
-    with SlowLine(port, delay_seconds=1.0) as line:
-        refresher.settings["TWITCH_ID_URL"] = f"http://127.0.0.1:{line.port}"
+    with late_answers(refresher, fake, seconds=1.0):
         refresher.start()
         fake.wait_refreshes(1)
         by_hand = fake.write_file(refresher.file)
