@@ -13,16 +13,16 @@ import itertools
 import signal
 import socket
 import ssl
-import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from tests.fakes.fake_twitch_connection import Connection
 from tests.fakes.fake_twitch_lines import aimed_at, bare, chat_line, login_of
 from tests.fakes.fake_twitch_records import Behaviour, Join, Line, Login, Observed, Pong, Violation
+from tests.fakes.threaded_server import ThreadedServer
 
 __all__ = ["Behaviour", "Connection", "FakeTwitch", "Join", "Line", "Login", "Pong", "Violation", "chat_line"]
 
@@ -38,7 +38,7 @@ _INVENTED = (
 )
 
 
-class FakeTwitch(Observed):
+class FakeTwitch(ThreadedServer, Observed):
     """The server; use it as a context manager.
 
     ``tls`` None is plain TCP; ``port`` 0 is a free one; ``ipv6`` listens on ::1 with the same port too.
@@ -49,7 +49,8 @@ class FakeTwitch(Observed):
     def __init__(
         self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0, ipv6: bool = False
     ) -> None:
-        super().__init__()
+        ThreadedServer.__init__(self, "the fake Twitch")
+        Observed.__init__(self)
         self.sent: Counter[str] = Counter()
         """Chat lines per channel that were written to anybody, before doubling and leaving out."""
         self.unheard: Counter[str] = Counter()
@@ -57,35 +58,9 @@ class FakeTwitch(Observed):
         self._tls = tls
         self._hosts = (host, "::1") if ipv6 else (host,)
         self._port = port
-        self._thread = threading.Thread(target=self._run, name="fake-twitch", daemon=True)
-        self._started: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
-        self._stopping = asyncio.Event()
         self._listeners: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
         self._hanging: list[socket.socket] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._failures: list[BaseException] = []
-
-    def start(self) -> Self:
-        """Listen. OSError when the port is taken."""
-        self._thread.start()
-        self._started.result(10)
-        return self
-
-    def stop(self) -> None:
-        """Close everything and end the thread; raises what went wrong in the server itself, if anything."""
-        if self._thread.is_alive():
-            self._started.result(10).call_soon_threadsafe(self._stopping.set)
-            self._thread.join(10)
-            assert not self._thread.is_alive(), "the fake Twitch does not end"
-        if self._failures:
-            raise AssertionError("the fake Twitch itself failed") from self._failures.pop()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     @property
     def port(self) -> int:
@@ -266,22 +241,15 @@ class FakeTwitch(Observed):
         """Listen again, on the same port."""
         self._call(self._listen())
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._main())
-        except OSError as error:
-            if self._started.done():
-                raise
-            self._started.set_exception(error)
-
-    async def _main(self) -> None:
+    async def _open(self) -> None:
         await self._listen()
-        self._started.set_result(asyncio.get_running_loop())
-        await self._stopping.wait()
+
+    async def _close(self) -> None:
         await self._stop_listening()
         self._close_hanging()
         for connection in tuple(self.connections):
             connection.abort()
+        # The one that runs this is among all the tasks.
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -446,24 +414,6 @@ class FakeTwitch(Observed):
         for client in self._hanging:
             client.close()
         self._hanging.clear()
-
-    def _spawn(self, what: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(what)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        failure = None if task.cancelled() else task.exception()
-        if failure is not None:
-            self._failures.append(failure)
-
-    def _submit(self, what: Coroutine[None, None, _Result]) -> concurrent.futures.Future[_Result]:
-        if not self._thread.is_alive():
-            what.close()
-            raise AssertionError("the fake Twitch does not run")
-        return asyncio.run_coroutine_threadsafe(what, self._started.result(10))
 
     def _call(self, what: Coroutine[None, None, _Result], timeout: float = 30.0) -> _Result:
         future = self._submit(what)

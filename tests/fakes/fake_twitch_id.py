@@ -6,7 +6,6 @@ It runs in a thread of the test; every method may be called from any other threa
 
 import argparse
 import asyncio
-import concurrent.futures
 import contextlib
 import html
 import json
@@ -14,12 +13,10 @@ import math
 import signal
 import socket
 import string
-import threading
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from tests.fakes.fake_twitch_id_records import (
@@ -34,6 +31,7 @@ from tests.fakes.fake_twitch_id_records import (
     Violation,
     random_text,
 )
+from tests.fakes.threaded_server import ThreadedServer
 
 __all__ = [
     "Behaviour",
@@ -96,7 +94,7 @@ class _Reply:
         return "\r\n".join([*lines, "", ""]).encode() + self.content
 
 
-class FakeTwitchId(Observed):
+class FakeTwitchId(ThreadedServer, Observed):
     """The server; use it as a context manager.
 
     ``port`` 0 is a free one. ``client_secret`` empty is a public client, which needs none. What it saw
@@ -114,7 +112,8 @@ class FakeTwitchId(Observed):
         redirect_uri: str = REDIRECT_URI,
         life_seconds: float = LIFE_SECONDS,
     ) -> None:
-        super().__init__(life_seconds)
+        ThreadedServer.__init__(self, "the fake sign-in")
+        Observed.__init__(self, life_seconds)
         self.client_id = client_id
         self.client_secret = client_secret
         self.redirect_uri = redirect_uri
@@ -124,33 +123,7 @@ class FakeTwitchId(Observed):
         self._codes: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._host = host
         self._port = port
-        self._thread = threading.Thread(target=self._run, name="fake-twitch-id", daemon=True)
-        self._started: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
-        self._stopping = asyncio.Event()
         self._listener: socket.socket | None = None
-        self._connections: set[asyncio.Task[None]] = set()
-        self._failures: list[BaseException] = []
-
-    def start(self) -> Self:
-        """Listen. OSError when the port is taken."""
-        self._thread.start()
-        self._started.result(10)
-        return self
-
-    def stop(self) -> None:
-        """Close everything and end the thread; raises what went wrong in the server itself, if anything."""
-        if self._thread.is_alive():
-            self._started.result(10).call_soon_threadsafe(self._stopping.set)
-            self._thread.join(10)
-            assert not self._thread.is_alive(), "the fake sign-in does not end"
-        if self._failures:
-            raise AssertionError("the fake sign-in itself failed") from self._failures.pop()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     @property
     def port(self) -> int:
@@ -164,30 +137,16 @@ class FakeTwitchId(Observed):
 
     def refuse_connections(self) -> None:
         """Stop listening and close every connection: a new one is refused. Tokens stay as they are."""
-        self._call(self._stop_listening())
+        self._submit(self._stop_listening()).result(10)
 
     def accept_connections(self) -> None:
         """Listen again, on the same port."""
-        self._call(self._listen())
+        self._submit(self._listen()).result(10)
 
-    def _call(self, what: Coroutine[None, None, None]) -> None:
-        if not self._thread.is_alive():
-            what.close()
-            raise AssertionError("the fake sign-in does not run")
-        asyncio.run_coroutine_threadsafe(what, self._started.result(10)).result(10)
-
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._main())
-        except (OSError, OverflowError) as error:
-            if self._started.done():
-                raise
-            self._started.set_exception(error)
-
-    async def _main(self) -> None:
+    async def _open(self) -> None:
         await self._listen()
-        self._started.set_result(asyncio.get_running_loop())
-        await self._stopping.wait()
+
+    async def _close(self) -> None:
         await self._stop_listening()
 
     async def _listen(self) -> None:
@@ -207,9 +166,9 @@ class FakeTwitchId(Observed):
         self._listener = None
         # A task that is cancelled before it begins would not close its connection.
         await asyncio.sleep(0)
-        for task in self._connections:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         # A transport gives its socket back one turn of the loop after it was aborted.
         for _ in range(3):
             await asyncio.sleep(0)
@@ -217,15 +176,7 @@ class FakeTwitchId(Observed):
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):  # a client that has left again
             client, _ = listener.accept()
-            task = asyncio.get_running_loop().create_task(self._serve(client))
-            self._connections.add(task)
-            task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._connections.discard(task)
-        failure = None if task.cancelled() else task.exception()
-        if failure is not None:
-            self._failures.append(failure)
+            self._spawn(self._serve(client))
 
     async def _serve(self, client: socket.socket) -> None:
         reader, writer = await asyncio.open_connection(sock=client)
