@@ -38,7 +38,12 @@ class KafkaReader:
 
     def poll(self) -> None:
         if self._consumer is None:
-            self._consumer = KafkaConsumer(bootstrap_servers=self._broker, auto_offset_reset="earliest")
+            self._consumer = KafkaConsumer(
+                bootstrap_servers=self._broker,
+                auto_offset_reset="earliest",
+                # Partitions that are added would be seen by chance, or after five minutes.
+                metadata_max_age_ms=1000,
+            )
         partitions = self._consumer.partitions_for_topic(self.topic) or set()
         wanted = {TopicPartition(self.topic, number) for number in partitions}
         if not wanted:
