@@ -65,19 +65,14 @@ class LoginToken:
 
     @property
     def waits(self) -> bool:
-        """True after a refusal: another token would be worth an attempt at once."""
-        return self._refused is not None
+        """True from a refusal to the next attempt: another token would be worth one at once."""
+        return self._refused is not None and self._used is self._refused
 
     def renewed(self) -> bool:
         """True, once, when there is another token than the refused one."""
         token = self._of_the_moment().token
         # None is a file that is damaged, or being edited: the pause runs on.
-        if (
-            self._refused is None
-            or self._used is not self._refused
-            or token is None
-            or token == self._refused
-        ):
+        if not self.waits or token is None or token == self._refused:
             return False
         self._used = None
         return True

@@ -63,9 +63,8 @@ class TokenRenewal:
             # It stays True where this is cancelled: then nobody knows.
             self.under_way = True
             try:
-                renewed = await self._keep(
-                    await self._client().refresh(known.refresh_token), known.refresh_token
-                )
+                grant = await self._client().refresh(known.refresh_token)
+                renewed = await self._keep(grant, known)
             except Exception:
                 self.under_way = False
                 raise
@@ -78,15 +77,16 @@ class TokenRenewal:
         except (OSError, TokenFileDamaged):
             return False
 
-    async def _keep(self, grant: Grant, spent: str) -> Renewed | None:
-        refresh_token = grant.refresh_token or spent
+    async def _keep(self, grant: Grant, known: StoredTokens) -> Renewed | None:
+        refresh_token = grant.refresh_token or known.refresh_token
+        assert refresh_token is not None
         log_setup.hide_secret(grant.access_token)
         log_setup.hide_secret(refresh_token)
         looks = 0
         while True:
             looks += 1
             try:
-                if not self._is_wanted(spent, looks):
+                if not self._is_wanted(known, looks):
                     logger.warning("{} was changed meanwhile, what is there counts", self._store.name)
                     return None
                 expires_at_ms = self._store.write(grant.access_token, refresh_token, grant.life_seconds)
@@ -104,10 +104,10 @@ class TokenRenewal:
                 return Renewed(StoredTokens(access, refresh_token, expires_at_ms), grant.life_seconds)
             await asyncio.sleep(WRITE_AGAIN_SECONDS)
 
-    def _is_wanted(self, spent: str, looks: int) -> bool:
+    def _is_wanted(self, known: StoredTokens, looks: int) -> bool:
         """Whether the file still waits for the new tokens. Raises when only the next looks can tell."""
         try:
-            found = self._store.read().refresh_token
+            found = self._store.read()
         except FileNotFoundError:
             if looks > LOOKS_AT_DAMAGE:
                 return False
@@ -119,5 +119,7 @@ class TokenRenewal:
             with contextlib.suppress(OSError):
                 self._store.keep_copy()
             return True
-        # A file that is half edited may have lost it.
-        return found is None or found == spent
+        if found.refresh_token is None:
+            # Another access token alone is another sign-in; the old one alone is half an edit.
+            return found.access == known.access
+        return found.refresh_token == known.refresh_token

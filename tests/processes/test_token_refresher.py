@@ -466,6 +466,21 @@ def test_an_edit_that_leaves_the_spent_refresh_token_does_not_lose_its_successor
     assert set(fake.uses.values()) == {1}
 
 
+def test_an_access_token_alone_that_is_put_there_meanwhile_is_another_sign_in(
+    refresher: RefresherProcess, fake: FakeTwitchId
+) -> None:
+    issued = fake.write_file(refresher.file)
+    fake.revoke(issued.access_token)
+    with late_answers(refresher, fake, seconds=1.0):
+        refresher.start()
+        fake.wait_refreshes(1)
+        by_hand = fake.issue()
+        replace_file(refresher.file, json.dumps({"accessToken": by_hand.access_token}).encode())
+        refresher.wait_for_log("was changed meanwhile")
+        refresher.wait_for_state("valid")
+    assert refresher.stored() == {"accessToken": by_hand.access_token}
+
+
 @pytest.mark.parametrize("mended", [True, False])
 def test_a_file_damaged_while_the_answer_is_on_its_way_does_not_lose_it(
     refresher: RefresherProcess, fake: FakeTwitchId, mended: bool

@@ -113,6 +113,18 @@ def test_a_refusal_asks_for_another_token_and_waits_for_it(case: Case) -> None:
     assert not token.waits
 
 
+def test_an_attempt_that_fails_for_another_reason_waits_for_no_token(case: Case) -> None:
+    case.store("first" * 6)
+    token = case.reader()
+    token.login()
+    token.refused("Login authentication failed", 1.0)
+    assert token.waits
+    token.login()
+    assert not token.waits
+    case.store("second" * 5)
+    assert not token.renewed()
+
+
 def test_while_the_file_is_damaged_or_gone_the_pause_runs_on(case: Case) -> None:
     case.store("first" * 6)
     token = case.reader()
