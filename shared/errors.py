@@ -5,8 +5,11 @@
     ServiceError                 its text is one line that says what to do
     ├── SettingsError            give up: a setting must be changed first
     ├── BrokerSoftwareError      retry: the embedded broker could not be set up
+    ├── MonitorPortTaken         retry with a pause: another program has the monitor's port
     ├── AlreadyRunning           give up: another process of this folder holds the place
     ├── KafkaUnavailable         retry with a pause: no broker answers, or it refuses us
+    ├── MonitorUnavailable       retry with a pause: nobody answers at the monitor's port
+    ├── SupervisordUnavailable   retry with a pause: nobody answers on supervisord's socket
     ├── SpoolError               retry with a pause: nothing was stored or removed
     ├── TokenFileDamaged         wait for another file: what is there holds no tokens
     ├── TwitchIdUnavailable      retry with a pause: Twitch's sign-in gives no answer that counts
@@ -29,12 +32,24 @@ class BrokerSoftwareError(ServiceError):
     """Java or the jars of the embedded broker are missing and could not be fetched. Retry later."""
 
 
+class MonitorPortTaken(ServiceError):
+    """The monitor cannot listen at its port. Retry after a pause, or change the setting."""
+
+
 class AlreadyRunning(ServiceError):
     """Another process already does this job in this folder. Retrying does not help."""
 
 
 class KafkaUnavailable(ServiceError):
     """No broker answers, or none lets us in. Retry after a pause."""
+
+
+class MonitorUnavailable(ServiceError):
+    """The monitor does not run, or does not answer. Retry after a pause."""
+
+
+class SupervisordUnavailable(ServiceError):
+    """supervisord does not run, or does not answer. Retry after a pause."""
 
 
 class SpoolError(ServiceError):

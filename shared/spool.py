@@ -18,6 +18,7 @@ from loguru import logger
 
 from shared.chat_message import ChatRecord
 from shared.errors import SpoolError
+from shared.reports import LOST_SPOOL_DAMAGED, LOST_SPOOL_FULL
 from shared.spool_file import (
     PAGE_BYTES,
     code_of,
@@ -34,8 +35,6 @@ from shared.spool_file import (
 )
 from shared.timing import Reminder
 
-LOST_FULL = "spool_full"
-LOST_DAMAGED = "spool_damaged"
 # For the write-ahead log's sake.
 TRANSACTION_BYTES = 1024 * 1024
 # Some hundred readers may stop at once, and each has its turn; supervisord kills a reader after 8 s.
@@ -80,6 +79,15 @@ class Spool:
     def messages(self) -> int:
         """How many are stored."""
         return self._stored.total()
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """Size of its files together; 0 where there are none."""
+        size = 0
+        for suffix in ("", "-wal"):
+            with contextlib.suppress(OSError):
+                size += self._path.with_name(self._path.name + suffix).stat().st_size
+        return size
 
     @property
     def unsent(self) -> int:
@@ -206,7 +214,7 @@ class Spool:
             return None
 
     def _count_unreadable(self, count: int) -> None:
-        self.lost["", LOST_DAMAGED] += count
+        self.lost["", LOST_SPOOL_DAMAGED] += count
         logger.error("spool: {} messages could not be read and are lost", count)
 
     def _make_room(self, database: sqlite3.Connection, needed_bytes: int) -> None:
@@ -227,12 +235,12 @@ class Spool:
             self._cursor = rows[-1][0]
             self._stored -= dropped
             self._unsent -= dropped
-            self.lost.update({(channel, LOST_FULL): count for channel, count in dropped.items()})
+            self.lost.update({(channel, LOST_SPOOL_FULL): count for channel, count in dropped.items()})
             self._log_full()
 
     def _log_full(self) -> None:
         if self._full_reminder.is_due():
-            lost = sum(count for (_channel, reason), count in self.lost.items() if reason == LOST_FULL)
+            lost = sum(count for (_channel, reason), count in self.lost.items() if reason == LOST_SPOOL_FULL)
             logger.error(
                 "spool: SPOOL_MAX_BYTES is reached, the oldest messages are dropped, {} lost so far; "
                 "bring Kafka back or raise SPOOL_MAX_BYTES",
@@ -300,7 +308,7 @@ class Spool:
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 self._path.with_name(self._path.name + suffix).replace(aside.with_name(aside.name + suffix))
-        self.lost.update({(channel, LOST_DAMAGED): count for channel, count in lost.items()})
+        self.lost.update({(channel, LOST_SPOOL_DAMAGED): count for channel, count in lost.items()})
         self._stored.clear()
         self._unsent.clear()
         self._cursor = self._newest

@@ -20,6 +20,7 @@ from shared.atomic_file import replace_file
 from shared.channel_list import parse_channel_list, reader_name
 from shared.errors import ServiceError
 from shared.paths import Paths
+from shared.reports import SyncReport
 from shared.settings import Settings
 from shared.status_file import StatusFile
 from shared.stopping import Stop
@@ -210,6 +211,7 @@ class ChannelSync:
         self._file = ChannelFile(settings.twitch_channels_file)
         self._status = StatusFile(paths.status, PROGRAM)
         self._supervisord = Supervisord(paths.supervisor_socket, self._report)
+        self._wanted: tuple[str, ...] = ()
         self._applied: tuple[str, ...] | None = None
         self._apply_at = 0.0
         self._backoff = Backoff(first=0.5, longest=10.0)
@@ -222,14 +224,18 @@ class ChannelSync:
         while not stop.requested:
             now = time.monotonic()
             logins = tuple(dict.fromkeys((*self._settings.twitch_channel, *self._file.look(now))))
+            self._wanted = logins
             if logins != self._applied and now >= self._apply_at:
                 self._apply(logins)
             self._report()
             selector.select(LOOK_SECONDS)
-        self._status.remove()
+        self._status.finish(self._content())
 
     def _report(self) -> None:
-        self._status.update(lambda: {"channels": list(self._applied or ())})
+        self._status.update(self._content)
+
+    def _content(self) -> SyncReport:
+        return SyncReport(list(self._wanted), self._applied == self._wanted)
 
     def _apply(self, logins: tuple[str, ...]) -> None:
         try:

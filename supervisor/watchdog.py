@@ -1,11 +1,12 @@
-"""The supervised program ``watchdog``: an event listener of supervisord with two duties.
+"""The supervised program ``watchdog``: an event listener of supervisord with three duties.
 
 supervisord stops its programs one after the other and lets up to a second pass for each. When it begins to
 shut down, this listener asks all readers and the token-refresher at once to stop, and wakes supervisord
 whenever it would sleep. A listener is the last that is stopped.
 
 supervisord notices a worker that ends, but not one that hangs. With every tick this listener looks at the
-workers' status files and kills a worker that has stopped to write its own; supervisord starts it again.
+workers' status files and kills a worker that has stopped to write its own; supervisord starts it again. It
+also counts, for the monitor, how often supervisord had to start a program again.
 """
 
 import os
@@ -22,20 +23,23 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from loguru import logger
 from supervisor import childutils
 from supervisor.xmlrpc import SupervisorTransport
 
 from shared.paths import Paths
+from shared.reports import WatchdogReport
 from shared.settings import Settings
-from shared.status_file import StatusFile
+from shared.status_file import STALE_SECONDS, Head, StatusFile, read_status
 from shared.stopping import Stop
 from shared.worker import run_worker
 
 PROGRAM = "watchdog"
 STOPPING_EVENT = "SUPERVISOR_STATE_CHANGE_STOPPING"
 TICK_EVENT = "TICK_5"
+STARTING_EVENT = "PROCESS_STATE_STARTING"
+# States before a start that nobody ordered.
+_ENDED_BY_ITSELF = frozenset({"EXITED", "BACKOFF"})
 WAKE_SECONDS = 0.02
 # supervisord kills what takes longer than its stopwaitsecs; nothing is left to wake it for after that.
 WAKE_FOR_SECONDS = 60.0
@@ -44,8 +48,6 @@ RPC_SECONDS = 5.0
 # The broker is Java and writes no status file.
 WITHOUT_STATUS = frozenset({"kafka"})
 _ASKED_FIRST = frozenset({b"workers.reader", b"workers.token_refresher"})
-# Workers write every 5 s. Together with two ticks and a start this stays below half a minute.
-STALE_SECONDS = 12.0
 # So much longer, for each that starts, until a worker's first report: they share the processor, and a
 # hundred that start together take most of a minute on a slow machine.
 START_SECONDS = 0.5
@@ -65,11 +67,12 @@ class Worker:
     pid: int
 
 
-class Report(msgspec.Struct):
-    """What counts here of a status file; times are monotonic seconds, which all processes share."""
+@dataclass(frozen=True)
+class Event:
+    """One event of supervisord's, with what it tells."""
 
-    pid: int
-    written_monotonic: float
+    name: str
+    payload: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Hangs:
         self._suspects: set[Worker] = set()
         self._killed_at: dict[str, float] = {}
 
-    def look(self, now: float, running: Collection[Worker], reports: Mapping[str, Report]) -> list[Hang]:
+    def look(self, now: float, running: Collection[Worker], reports: Mapping[str, Head]) -> list[Hang]:
         """The workers to kill now; ``reports`` by program, those of all others are missing or unreadable."""
         if self._looked_at is not None and now - self._looked_at < LOOK_SECONDS:
             return []
@@ -116,11 +119,11 @@ class Hangs:
         """Remember that the worker was killed, so that its program is left alone for a while."""
         self._killed_at[worker.name] = now
 
-    def _own_report_is_fresh(self, now: float, reports: Mapping[str, Report]) -> bool:
+    def _own_report_is_fresh(self, now: float, reports: Mapping[str, Head]) -> bool:
         own = reports.get(self._own)
         return own is not None and 0 <= now - own.written_monotonic < OWN_STALE_SECONDS
 
-    def _stale(self, now: float, reports: Mapping[str, Report]) -> list[Hang]:
+    def _stale(self, now: float, reports: Mapping[str, Head]) -> list[Hang]:
         watched = [worker for worker in self._first_seen if worker.name not in self._exempt]
         reported = {worker: _reported_at(now, worker, reports.get(worker.name)) for worker in watched}
         starting_seconds = STALE_SECONDS + START_SECONDS * list(reported.values()).count(None)
@@ -135,7 +138,7 @@ class Hangs:
         return now - self._killed_at.get(worker.name, float("-inf")) >= KILL_AGAIN_SECONDS
 
 
-def _reported_at(now: float, worker: Worker, report: Report | None) -> float | None:
+def _reported_at(now: float, worker: Worker, report: Head | None) -> float | None:
     # A predecessor's file tells nothing, nor does one of another boot, where the clock started anew.
     if report is None or report.pid != worker.pid or report.written_monotonic > now:
         return None
@@ -143,17 +146,26 @@ def _reported_at(now: float, worker: Worker, report: Report | None) -> float | N
 
 
 class Watchdog:
-    """Looks for workers that hang and kills them; supervisord starts them again."""
+    """Looks for workers that hang and kills them; supervisord starts them again.
 
-    def __init__(self, paths: Paths) -> None:
+    ``before`` has the totals to go on with.
+    """
+
+    def __init__(self, paths: Paths, before: WatchdogReport) -> None:
         self._paths = paths
         self._hangs = Hangs()
         self._looks = 0
-        self._restarts: Counter[str] = Counter()
+        self._kills = Counter(before.kills)
+        self._restarts = Counter(before.restarts)
 
-    def report(self) -> dict[str, Any]:
-        """For the status file: looks since the start, and kills by program."""
-        return {"looks": self._looks, "restarts": dict(self._restarts)}
+    def report(self) -> WatchdogReport:
+        """For the status file."""
+        return WatchdogReport(self._looks, dict(self._kills), dict(self._restarts))
+
+    def on_starting(self, payload: Mapping[str, str]) -> None:
+        """Count a start that follows an end which nobody ordered."""
+        if payload.get("from_state") in _ENDED_BY_ITSELF:
+            self._restarts[payload.get("processname", "")] += 1
 
     def look(self) -> None:
         """Look once. Whatever supervisord answers, also that it shuts down, the next look is another try."""
@@ -191,7 +203,7 @@ class Watchdog:
         # A process that is stopped takes nothing but a SIGKILL.
         os.kill(worker.pid, signal.SIGKILL)
         self._hangs.killed(time.monotonic(), worker)
-        self._restarts[worker.name] += 1
+        self._kills[worker.name] += 1
 
 
 def running_of(infos: list[dict[str, Any]]) -> list[Worker]:
@@ -199,23 +211,21 @@ def running_of(infos: list[dict[str, Any]]) -> list[Worker]:
     return [Worker(info["name"], info["pid"]) for info in infos if info["statename"] == "RUNNING"]
 
 
-def read_report(folder: Path, program: str) -> Report | None:
-    """What a program has last told; None when there is no file or it makes no sense."""
-    try:
-        return msgspec.json.decode((folder / f"{program}.json").read_bytes(), type=Report)
-    except (OSError, msgspec.MsgspecError, UnicodeError):
-        return None
+def read_report(folder: Path, program: str) -> Head | None:
+    """When a program has last told something; None when there is no file or it makes no sense."""
+    found = read_status(folder / f"{program}.json", Head)
+    return None if found is None else found.head
 
 
-def read_event(events: FileIO) -> str | None:
-    """The name of supervisord's next event; None when it has closed the pipe."""
+def read_event(events: FileIO) -> Event | None:
+    """supervisord's next event; None when it has closed the pipe."""
     line = events.readline()
     if not line:
         return None
     header = childutils.get_headers(line.decode())
-    # Nothing in the payload counts here.
-    events.read(int(header["len"]))
-    return str(header["eventname"])
+    payload = (events.read(int(header["len"])) or b"").decode("utf-8", "replace")
+    pairs = (pair.partition(":") for pair in payload.split())
+    return Event(header["eventname"], {name: value for name, _colon, value in pairs})
 
 
 def asked_first(supervisord: int) -> list[int]:
@@ -267,7 +277,8 @@ def main(settings: Settings, paths: Paths, stop: Stop) -> None:
     selector.register(stop, selectors.EVENT_READ)
     selector.register(events, selectors.EVENT_READ)
     status = StatusFile(paths.status, PROGRAM)
-    watchdog = Watchdog(paths)
+    left = status.left(WatchdogReport)
+    watchdog = Watchdog(paths, left.report if left else WatchdogReport())
     childutils.listener.ready(sys.stdout)
     while not stop.requested:
         wait = status.update(watchdog.report)
@@ -277,12 +288,14 @@ def main(settings: Settings, paths: Paths, stop: Stop) -> None:
         if event is None:
             break
         childutils.listener.ok(sys.stdout)
-        if event == STOPPING_EVENT:
+        if event.name == STOPPING_EVENT:
             speed_up_the_stop(paths, stop)
-        elif event == TICK_EVENT:
+        elif event.name == TICK_EVENT:
             watchdog.look()
+        elif event.name == STARTING_EVENT:
+            watchdog.on_starting(event.payload)
         childutils.listener.ready(sys.stdout)
-    status.remove()
+    status.finish(watchdog.report())
 
 
 if __name__ == "__main__":

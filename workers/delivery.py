@@ -6,6 +6,7 @@ takes messages again. Until then all new records go behind what is in the spool.
 """
 
 import time
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -15,10 +16,12 @@ from loguru import logger
 from shared.chat_message import ChatRecord
 from shared.errors import SpoolError
 from shared.handoff_server import PendingBatch
+from shared.reports import BUCKET_SECONDS, LOST_REFUSED
 from shared.seen_ids import KEEP_AT_LEAST, SeenIds, key_of
 from shared.spool import Spool
 from shared.timing import Reminder
 from workers.kafka_sink import MAX_BYTES, MAX_RECORDS, Outcome
+from workers.kafka_tail import Tail
 from workers.merge import Merger
 from workers.outage import REMIND_SECONDS, Outage
 from workers.rests import take_over_rests
@@ -31,7 +34,7 @@ REMOVE_AT_MOST = 5_000
 RETRY_SECONDS = 1.0
 KEEP_TAIL_SECONDS = 5.0
 _DRAIN_ROWS = 2_000
-_REFUSED = "refused_by_kafka"
+_BUCKETS_MS = tuple(round(seconds * 1000) for seconds in BUCKET_SECONDS)
 
 
 class Sink(Protocol):
@@ -45,7 +48,7 @@ class Sink(Protocol):
     def has_room(self) -> bool: ...  # noqa: D102
     def send(self, record: ChatRecord, token: object) -> None: ...  # noqa: D102
     def collect(self) -> list[Outcome]: ...  # noqa: D102
-    def take_tail(self) -> set[str] | None: ...  # noqa: D102
+    def take_tail(self) -> Tail | None: ...  # noqa: D102
 
 
 class _Item:
@@ -82,14 +85,21 @@ class Delivery:
         """Per channel: delivered, duplicate."""
         self.lost: Counter[tuple[str, str]] = Counter()
         """Per channel and reason, besides ``spool.lost``."""
+        self.delivery_buckets = [0] * (len(_BUCKETS_MS) + 1)
+        """Messages by how long they took from the socket to Kafka's acknowledgement."""
+        self.delivery_ms = 0
+        """The sum of these times."""
         self._sink = sink
         self._spool = spool
         self._is_durable = is_durable
         self._clock = clock
+        self._wall_clock_ms = wall_clock_ms
         self._seen = SeenIds()
         # Read back from the topic: what is older here than that may be there already.
         self._in_topic: set[str] = set()
         self._in_topic_until = 0.0
+        # Read back and counted as delivered: its reader may send it again.
+        self._counted: set[str] = set()
         self._in_flight: dict[str, _Item] = {}
         self._in_flight_unspooled = 0
         # Rows of what was on its way when it was spooled: the spool may give them, they are not sent again.
@@ -162,7 +172,7 @@ class Delivery:
         elif item is not None:
             self._forward(item)
         if item is None:
-            self._leave_out(record, batch, known)
+            self._leave_out(key, record, batch, known)
 
     def work(self) -> float | None:
         """Go on. Gives the seconds until it wants to be called again in any case; None for no such time."""
@@ -242,8 +252,11 @@ class Delivery:
             self._buffer[item.key] = item
             self._buffer_bytes += len(item.record.value)
 
-    def _leave_out(self, record: ChatRecord, batch: PendingBatch, known: _Item | None) -> None:
-        self.counts[record.channel]["duplicate"] += 1
+    def _leave_out(self, key: str, record: ChatRecord, batch: PendingBatch, known: _Item | None) -> None:
+        if key in self._counted:
+            self._counted.discard(key)
+        else:
+            self.counts[record.channel]["duplicate"] += 1
         if known is not None and known.batches:
             # It is durable when the first copy is: until then its reader keeps this one.
             known.batches.append(batch)
@@ -252,7 +265,9 @@ class Delivery:
 
     def _send_unless_there(self, item: _Item) -> None:
         if item.key in self._in_topic:
-            self.counts[item.record.channel]["delivered"] += 1
+            if item.key not in self._counted:
+                self.counts[item.record.channel]["delivered"] += 1
+            self._counted.discard(item.key)
             self._durable(item)
         else:
             self._send(item)
@@ -265,13 +280,18 @@ class Delivery:
         self._sink.send(item.record, item)
 
     def _settle(self, outcomes: Iterable[Outcome]) -> None:
+        now_ms = self._wall_clock_ms()
         for outcome in outcomes:
             item: _Item = outcome.token
             del self._in_flight[item.key]
             if outcome.refused is None:
                 self.counts[item.record.channel]["delivered"] += 1
+                # Readers stamp with the wall clock, which may have been set back since.
+                took_ms = max(0, now_ms - item.record.received_ms)
+                self.delivery_buckets[bisect_left(_BUCKETS_MS, took_ms)] += 1
+                self.delivery_ms += took_ms
             else:
-                self.lost[item.record.channel, _REFUSED] += 1
+                self.lost[item.record.channel, LOST_REFUSED] += 1
                 _log_refused(item.record, outcome.refused)
             self._done(item)
 
@@ -288,12 +308,15 @@ class Delivery:
         for batch in batches:
             self._is_durable(batch)
 
-    def _on_tail(self, tail: set[str]) -> None:
+    def _on_tail(self, tail: Tail) -> None:
         """Learn what is newest in the topic: a predecessor's, or what a broken connection brought there."""
-        for key in tail:
+        for key in tail.keys:
             self._seen.add(key)
+        for channel in tail.uncounted.values():
+            self.counts[channel]["delivered"] += 1
+        self._counted = set(tail.uncounted)
         if self._spool.unsent or self._buffer or self._merging:
-            self._in_topic |= tail
+            self._in_topic |= tail.keys
             # Longer than anything is held to be merged.
             self._in_topic_until = self._clock() + KEEP_TAIL_SECONDS
 

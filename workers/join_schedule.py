@@ -15,6 +15,7 @@ class _Wanted:
         self.backoff = Backoff(first=10.0, longest=300.0)
         self.ask_at: float | None = None
         self.answer_until: float | None = None
+        self.trouble = ""
 
 
 class JoinSchedule:
@@ -62,7 +63,12 @@ class JoinSchedule:
         pause = state.backoff.next_seconds()
         state.answer_until = None
         state.ask_at = now + pause
+        state.trouble = reason
         logger.warning("not in #{}: {}; next attempt in {:.0f} s", channel, reason, pause)
+
+    def trouble(self, channel: str) -> str:
+        """Why the channel did not let us in; empty when it did, or has not been asked."""
+        return self._channels[channel].trouble
 
     def new_connection(self) -> None:
         """Ask for every channel anew: what the old connection was refused says nothing of this one."""

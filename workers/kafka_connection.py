@@ -22,9 +22,13 @@ from workers.kafka_client import (
     in_thread,
     or_unavailable,
 )
-from workers.kafka_tail import read_tail
+from workers.kafka_tail import Tail, read_tail
 
 PARTITIONS_CHECK_SECONDS = 5.0
+# kafka-python asks the broker for the topic so often, whether there is something to send or not.
+ASK_EVERY_SECONDS = 1.0
+# Its answer is missing for so long, and so are acknowledgements: nobody answers.
+SILENT_SECONDS = 2.5
 # Kafka has acknowledged nothing for so long: look whether it and the topic are there.
 PROBE_AFTER_SECONDS = 5.0
 PROBE_EVERY_SECONDS = 10.0
@@ -38,14 +42,15 @@ NO_DELIVERY_TIMEOUT_MS = 2**31 - 1
 class _Opened:
     producer: KafkaProducer
     partition_count: int
-    tail: set[str] | None
+    tail: Tail | None
 
 
 class KafkaConnection:
     """A kafka-python producer for one topic, replaced by a new one whenever it was abandoned.
 
     ``wake`` is called from other threads when ``advance`` has something to do. ``clock`` gives monotonic
-    seconds. ``producer_options`` are kafka-python's, instead of ours. No method blocks for long.
+    seconds. ``producer_options`` are kafka-python's, instead of ours. ``counted`` is up to where a
+    predecessor had counted, for the first connection. No method blocks for long.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class KafkaConnection:
         clock: Callable[[], float] = time.monotonic,
         replace_after_seconds: float = REPLACE_AFTER_SECONDS,
         producer_options: Mapping[str, Any] | None = None,
+        counted: Mapping[int, int] | None = None,
     ) -> None:
         self.producer: KafkaProducer | None = None
         """None while there is no connection; kafka-python sees to broken sockets by itself."""
@@ -66,6 +72,7 @@ class KafkaConnection:
         self._topic = settings.kafka_topic_chat_messages
         self._wake = wake
         self._clock = clock
+        self._counted = dict(counted or {})
         self._more_options = dict(producer_options or {})
         self._replace_after_seconds = replace_after_seconds
         self._closed = False
@@ -78,11 +85,17 @@ class KafkaConnection:
         self._partition_count = 0
         self._partitions: dict[bytes, int] = {}
         self._partitions_checked_at = 0.0
+        self._heard_at = float("-inf")
 
-    def advance(self) -> set[str] | None:
+    @property
+    def answers(self) -> bool:
+        """True while the broker answers over the connection, whether there is something to send or not."""
+        return self.producer is not None and self._clock() - self._heard_at < SILENT_SECONDS
+
+    def advance(self) -> Tail | None:
         """Begin or end an attempt to connect while there is no connection.
 
-        Gives the newest keys of the topic (as ``seen_ids.key_of``) once, when they were read back; else None.
+        Gives the newest of the topic once, when it was read back; else None.
         """
         if self.producer is not None:
             return None
@@ -102,11 +115,13 @@ class KafkaConnection:
             return None
         self.trouble = ""
         self.producer = opened.producer
+        self._heard_at = self._clock()
         self._partition_count = opened.partition_count
         self._partitions.clear()
         self._reachable_since = None
         if opened.tail is not None:
             self.must_read_back = False
+            self._counted = {}
         return opened.tail
 
     def due_seconds(self) -> float | None:
@@ -125,6 +140,7 @@ class KafkaConnection:
     def works(self) -> None:
         """Kafka has taken something: the next failure is a new story."""
         self._backoff.reset()
+        self._heard_at = self._clock()
 
     def watch(self, silent_seconds: float) -> None:
         """Follow the topic's partitions; find out why Kafka has acknowledged nothing for so long."""
@@ -162,18 +178,24 @@ class KafkaConnection:
 
         def work() -> _Opened:
             ensure_topic(self._settings)
-            tail = read_tail(self._settings) if read_back else None
+            tail = read_tail(self._settings, self._counted) if read_back else None
             producer = KafkaProducer(**self._producer_options())
             try:
                 count = count_partitions(producer.partitions_for(self._topic))
             except BaseException:
                 _close(producer, 0)
                 raise
+            # There is no public way to hear of the broker's answers while nothing is sent.
+            producer._metadata.add_listener(self._on_answer)
             if self._closed:
                 _close(producer, 0)
             return _Opened(producer, count, tail)
 
         return or_unavailable(self._settings, work)
+
+    def _on_answer(self, _metadata: object) -> None:
+        """In kafka-python's thread."""
+        self._heard_at = self._clock()
 
     def _probe(self) -> None:
         """Look whether a broker answers and has the topic, which may have been deleted."""
@@ -218,7 +240,7 @@ class KafkaConnection:
             "max_block_ms": 1000,
             "batch_size": 128 * 1024,
             "linger_ms": 2,
-            "metadata_max_age_ms": int(PARTITIONS_CHECK_SECONDS * 1000),
+            "metadata_max_age_ms": int(ASK_EVERY_SECONDS * 1000),
             "allow_auto_create_topics": False,
             "metrics_enabled": False,
             **self._more_options,

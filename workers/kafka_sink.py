@@ -9,7 +9,7 @@ therefore begins with reading the newest records back.
 import functools
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kafka import errors as kafka_errors
@@ -20,6 +20,7 @@ from shared.seen_ids import key_of
 from shared.settings import Settings
 from workers.kafka_client import describe
 from workers.kafka_connection import KafkaConnection
+from workers.kafka_tail import Tail
 
 MAX_RECORDS = 20_000
 MAX_BYTES = 32 * 1024 * 1024
@@ -62,7 +63,7 @@ class KafkaSink:
 
     One thread calls the methods, and none of them blocks for long; ``wake`` is called from other threads
     when ``collect`` has something to give. ``clock`` gives monotonic seconds. ``connection`` None is one
-    made of the settings.
+    made of the settings. ``counted`` is where a predecessor's ended.
     """
 
     def __init__(
@@ -71,15 +72,18 @@ class KafkaSink:
         wake: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
         connection: KafkaConnection | None = None,
+        counted: Mapping[int, int] | None = None,
     ) -> None:
-        self._connection = connection or KafkaConnection(settings, wake, clock)
+        self.counted = dict(counted or {})
+        """By partition, the offset behind the last record that ``collect`` or ``take_tail`` has told of."""
+        self._connection = connection or KafkaConnection(settings, wake, clock, counted=counted)
         self._topic = settings.kafka_topic_chat_messages
         self._wake = wake
         self._clock = clock
-        self._tail: set[str] | None = None
+        self._tail: Tail | None = None
         self._keys: dict[str, bytes] = {}
         # Filled by kafka-python's thread; a deque's append and popleft need no lock.
-        self._completions: deque[tuple[_Entry, BaseException | None]] = deque()
+        self._completions: deque[tuple[_Entry, BaseException | Any]] = deque()
         self._next_index = 0
         self._on_their_way = 0
         self._alone_on_its_way = False
@@ -93,6 +97,11 @@ class KafkaSink:
     def connected(self) -> bool:
         """True while there is a connection; whether the broker answers shows in ``silent_seconds``."""
         return self._connection.producer is not None
+
+    @property
+    def accepts(self) -> bool:
+        """True while the broker answers over the connection, also when there is nothing to send."""
+        return self._connection.answers
 
     @property
     def trouble(self) -> str:
@@ -118,8 +127,8 @@ class KafkaSink:
         """For how long Kafka has acknowledged nothing although records wait; 0.0 when none wait."""
         return self._clock() - self._quiet_since if self._records else 0.0
 
-    def take_tail(self) -> set[str] | None:
-        """What a new connection has read back, as keys of ``seen_ids.key_of``; None when nothing new."""
+    def take_tail(self) -> Tail | None:
+        """What a new connection has read back; None when nothing new."""
         tail, self._tail = self._tail, None
         return tail
 
@@ -141,20 +150,21 @@ class KafkaSink:
         outcomes = self._connect() if not self.connected else []
         completions = self._completions
         while completions:
-            entry, error = completions.popleft()
+            entry, end = completions.popleft()
             self._on_their_way -= 1
             if entry.alone:
                 self._alone_on_its_way = False
-            if error is None:
+            if not isinstance(end, BaseException):
+                self.counted[end.partition] = max(self.counted.get(end.partition, 0), end.offset + 1)
                 outcomes.append(self._done(entry, None))
-            elif isinstance(error, _REFUSED_FOR_GOOD) and entry.alone:
-                outcomes.append(self._done(entry, describe(error)))
+            elif isinstance(end, _REFUSED_FOR_GOOD) and entry.alone:
+                outcomes.append(self._done(entry, describe(end)))
                 if entry.reached_kafka:
                     # An idempotent producer of kafka-python that was refused a batch fails everything from
                     # then on with the same error.
                     self._connection.abandon()
             else:
-                self._fail(entry, error)
+                self._fail(entry, end)
         if self._failed and not self._on_their_way:
             self._hold_failed()
         if self._held and not self._failed and self.connected:
@@ -183,10 +193,11 @@ class KafkaSink:
             return []
         self._quiet_since = self._clock()
         self._tail = tail
+        self.counted.update(tail.ends)
         outcomes = []
         held, self._held = self._held, deque()
         for entry in held:
-            if entry.record.id and key_of(entry.record.channel, entry.record.id) in tail:
+            if entry.record.id and key_of(entry.record.channel, entry.record.id) in tail.keys:
                 outcomes.append(self._done(entry, None))
             else:
                 self._held.append(entry)
@@ -219,14 +230,11 @@ class KafkaSink:
             self._completed(entry, error)
             return
         entry.reached_kafka = True
-        future.add_callback(functools.partial(self._completed_well, entry))
-        future.add_errback(functools.partial(self._completed, entry))
+        future.add_both(functools.partial(self._completed, entry))
 
-    def _completed_well(self, entry: _Entry, _metadata: object) -> None:
-        self._completed(entry, None)
-
-    def _completed(self, entry: _Entry, error: BaseException | None) -> None:
-        self._completions.append((entry, error))
+    def _completed(self, entry: _Entry, end: Any) -> None:
+        """``end`` is an exception, or where the record is."""
+        self._completions.append((entry, end))
         self._wake()
 
     def _done(self, entry: _Entry, refused: str | None) -> Outcome:

@@ -1,6 +1,8 @@
 """Which messages are the newest in the topic: what a predecessor may have brought there and not told."""
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
@@ -24,8 +26,20 @@ SETTLE_AT_MOST_SECONDS = 5.0
 _TIMEOUT_MS = int(REQUEST_SECONDS * 1000)
 
 
-def read_tail(settings: Settings) -> set[str]:
-    """The keys (as ``seen_ids.key_of``) of the newest records of every partition.
+@dataclass(frozen=True)
+class Tail:
+    """The newest records of every partition."""
+
+    keys: set[str] = field(default_factory=set)
+    """As ``seen_ids.key_of``."""
+    uncounted: dict[str, str] = field(default_factory=dict)
+    """Those behind the offsets that a predecessor had counted up to, with their channels."""
+    ends: dict[int, int] = field(default_factory=dict)
+    """By partition, the offset behind the last one."""
+
+
+def read_tail(settings: Settings, counted: Mapping[int, int]) -> Tail:
+    """Read the newest records back; ``counted`` is by partition the first offset that was not counted yet.
 
     Blocks while there is something to read. Empty, with a warning, when the topic may not be read. Raises
     what kafka-python raises.
@@ -41,7 +55,7 @@ def read_tail(settings: Settings) -> set[str]:
     )
     try:
         count = count_partitions(consumer.partitions_for_topic(topic))
-        return _read(consumer, [TopicPartition(topic, number) for number in range(count)])
+        return _read(consumer, [TopicPartition(topic, number) for number in range(count)], counted)
     except kafka_errors.AuthorizationError as error:
         logger.warning(
             "topic {} may not be read ({}): messages that a killed producer had just delivered may come "
@@ -49,37 +63,46 @@ def read_tail(settings: Settings) -> set[str]:
             topic,
             describe(error),
         )
-        return set()
+        return Tail()
     finally:
         consumer.close()
 
 
-def _read(consumer: Any, partitions: list[Any]) -> set[str]:
+def _read(consumer: Any, partitions: list[Any], counted: Mapping[int, int]) -> Tail:
     consumer.assign(partitions)
     starts = consumer.beginning_offsets(partitions, timeout_ms=_TIMEOUT_MS)
     ends = consumer.end_offsets(partitions, timeout_ms=_TIMEOUT_MS)
     newest = min(RECORDS_PER_PARTITION, RECORDS_AT_MOST // len(partitions))
     for partition in partitions:
         consumer.seek(partition, max(starts[partition], ends[partition] - newest))
-    keys: set[str] = set()
+    tail = Tail()
     settling = Deadline(SETTLE_AT_MOST_SECONDS)
     while True:
-        _read_up_to(consumer, ends, keys)
+        _read_up_to(consumer, ends, tail, counted)
+        tail.ends.update((partition.partition, end) for partition, end in ends.items())
         if settling.passed():
             # Somebody else writes to the topic all the time.
-            return keys
+            return tail
         time.sleep(SETTLE_SECONDS)
         before, ends = ends, consumer.end_offsets(partitions, timeout_ms=_TIMEOUT_MS)
         if ends == before:
-            return keys
+            return tail
 
 
-def _read_up_to(consumer: Any, ends: dict[Any, int], keys: set[str]) -> None:
+def _read_up_to(consumer: Any, ends: dict[Any, int], tail: Tail, counted: Mapping[int, int]) -> None:
     progress = Deadline(NO_PROGRESS_SECONDS)
     while any(consumer.position(partition, timeout_ms=_TIMEOUT_MS) < end for partition, end in ends.items()):
         found = consumer.poll(timeout_ms=500)
-        for records in found.values():
-            keys.update(key for key in map(_key, records) if key)
+        for partition, records in found.items():
+            keys = list(map(_key, records))
+            tail.keys.update(filter(None, keys))
+            first = counted.get(partition.partition)
+            if first is not None:
+                tail.uncounted.update(
+                    (key, record.key.decode("utf-8", "replace"))
+                    for key, record in zip(keys, records, strict=True)
+                    if key and record.offset >= first
+                )
         if found:
             progress = Deadline(NO_PROGRESS_SECONDS)
         elif progress.passed():

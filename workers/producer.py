@@ -6,13 +6,13 @@ loses nothing.
 
 import selectors
 import time
-from collections import Counter, defaultdict
-from typing import Any
+from itertools import zip_longest
 
 from loguru import logger
 
 from shared.handoff_server import HandoffServer
 from shared.paths import Paths
+from shared.reports import Counted, DeliveredReport, ProducerReport
 from shared.settings import Settings
 from shared.spool import Spool
 from shared.status_file import StatusFile
@@ -39,7 +39,11 @@ class Producer:
         self._settings = settings
         self._selector = selectors.DefaultSelector()
         self._waker = Waker()
-        self._sink = KafkaSink(settings, self._waker.wake)
+        self._status = StatusFile(paths.status, PROGRAM)
+        left = self._status.left(ProducerReport)
+        self._before = left.report if left else ProducerReport()
+        """Totals to go on with."""
+        self._sink = KafkaSink(settings, self._waker.wake, counted=self._counted_before())
         self._spool = Spool(paths.spool, settings.spool_max_bytes)
         self._server = HandoffServer(
             paths.handoff_socket,
@@ -50,7 +54,6 @@ class Producer:
         self._delivery = Delivery(
             self._sink, self._spool, self._server.record_is_durable, settings.readers_per_channel
         )
-        self._status = StatusFile(paths.status, PROGRAM)
         self._was_connected = False
         self._trouble = ""
         self._trouble_reminder = Reminder(REMIND_SECONDS)
@@ -71,11 +74,11 @@ class Producer:
             while not stop.requested:
                 self._round()
             self._finish(stop)
+            self._status.finish(self._report())
         finally:
             self._server.close()
             self._spool.close()
             self._sink.close(timeout_seconds=0.2)
-            self._status.remove()
 
     def _round(self) -> None:
         began = time.monotonic()
@@ -124,20 +127,44 @@ class Producer:
         elif not left:
             logger.info("stopped, everything delivered")
 
-    def _report(self) -> dict[str, object]:
-        lost: Counter[tuple[str, str]] = self._delivery.lost + self._spool.lost
-        channels: defaultdict[str, dict[str, Any]] = defaultdict(dict)
-        for channel, counts in self._delivery.counts.items():
-            channels[channel].update(counts)
-        for (channel, reason), count in lost.items():
-            channels[channel].setdefault("lost", {})[reason] = count
-        return {
-            "kafka_connected": self._sink.connected and not self._delivery.spooling,
-            "readers": self._server.readers,
-            "pending": self._delivery.pending,
-            "spooled": self._spool.messages,
-            "channels": dict(sorted(channels.items())),
+    def _counted(self, offsets: dict[int, int]) -> Counted:
+        return Counted(
+            list(self._settings.kafka_addresses), self._settings.kafka_topic_chat_messages, dict(offsets)
+        )
+
+    def _counted_before(self) -> dict[int, int]:
+        """Up to where a predecessor had counted in this topic; empty where it had another one."""
+        counted = self._before.counted
+        return counted.offsets if counted == self._counted(counted.offsets) else {}
+
+    def _report(self) -> ProducerReport:
+        before, delivery = self._before, self._delivery
+        channels = {
+            channel: DeliveredReport(total.delivered, total.duplicate, dict(total.lost))
+            for channel, total in before.channels.items()
         }
+        for channel, counts in delivery.counts.items():
+            total = channels.setdefault(channel, DeliveredReport())
+            total.delivered += counts["delivered"]
+            total.duplicate += counts["duplicate"]
+        for (channel, reason), count in (delivery.lost + self._spool.lost).items():
+            lost = channels.setdefault(channel, DeliveredReport()).lost
+            lost[reason] = lost.get(reason, 0) + count
+        return ProducerReport(
+            kafka_accepts=self._sink.accepts and not delivery.spooling,
+            trouble=self._sink.trouble,
+            readers=self._server.readers,
+            pending=delivery.pending,
+            spooled=self._spool.messages,
+            spool_bytes=self._spool.bytes_on_disk,
+            channels=dict(sorted(channels.items())),
+            delivery_buckets=[
+                one + more
+                for one, more in zip_longest(before.delivery_buckets, delivery.delivery_buckets, fillvalue=0)
+            ],
+            counted=self._counted(self._sink.counted),
+            delivery_seconds=round(before.delivery_seconds + delivery.delivery_ms / 1000, 3),
+        )
 
 
 def main(settings: Settings, paths: Paths, stop: Stop) -> None:

@@ -19,6 +19,7 @@ from shared.handoff_client import HandoffClient
 from shared.irc_line import IrcLine
 from shared.login_gate import Kind, LoginGate
 from shared.paths import Paths
+from shared.reports import LOST_NOT_STORED, LOST_OUTBOX, ChannelReport, ReaderReport
 from shared.settings import Settings
 from shared.status_file import StatusFile
 from shared.stopping import Stop
@@ -28,6 +29,7 @@ from shared.worker import run_worker
 from workers.handover import LAST_WORDS, Handover
 from workers.join_schedule import JoinSchedule
 from workers.login_token import LOOK_SECONDS, LoginToken
+from workers.presence import Presence
 from workers.twitch_connection import TwitchConnection, TwitchListener
 
 # A connection that has held this long was a good one: the next failure is a new story.
@@ -66,8 +68,18 @@ class Reader(TwitchListener):
         self._connect_at: float | None = 0.0
         self._place_at: float | None = None
         self._online_since: float | None = None
-        self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self._rejected: Counter[str] = Counter()
+        self._trouble = ""
+        left = self._status.left(ReaderReport)
+        self._totals = {
+            channel: left.report.channels.get(channel, ChannelReport()) if left else ChannelReport()
+            for channel in sorted(self._wanted)
+        }
+        self._lost = defaultdict[str, Counter[str]](
+            Counter, {channel: Counter(total.lost) for channel, total in self._totals.items()}
+        )
+        """Besides what the hand-off counts in this life."""
+        self._emotes_rejected = 0
+        self._presence = Presence(self._wanted, left)
         self._rejected_reminder = Reminder(LOG_REJECTED_EVERY_SECONDS)
         self._rejected_unlogged = 0
         self._was_online = False
@@ -81,11 +93,12 @@ class Reader(TwitchListener):
             while not stop.requested:
                 self._round()
             self._finish(stop)
+            self._status.finish(self._report())
         finally:
             self._handoff.close()
-            self._status.remove()
 
     def _round(self) -> None:
+        self._presence.look(self._joined)
         waits = [self._status.update(self._report), self._go_on(), self._handoff.pump()]
         if any(connection.has_undelivered for connection in self._connections()):
             waits.append(0.0)
@@ -176,6 +189,7 @@ class Reader(TwitchListener):
             self._place_at = self._reserve("login")
             now = time.monotonic()
             if self._place_at > now + 1.0:
+                self._trouble = "waiting for its turn: Twitch allows 20 logins in 10 s"
                 logger.info("waiting {:.0f} s: Twitch allows 20 logins in 10 s", self._place_at - now)
         if time.monotonic() < self._place_at:
             self._connect_at = self._place_at
@@ -202,11 +216,13 @@ class Reader(TwitchListener):
     def on_online(self, connection: TwitchConnection, login: str) -> None:
         """Learn our own name, join anew."""
         self._token.accepted()
+        self._trouble = ""
         self._online_since = time.monotonic()
         if not login.startswith("justinfan"):
             self._parser.own_login = self._settings.twitch_username or login
         if self._was_online:
-            self._counts_all("reconnects")
+            for total in self._totals.values():
+                total.reconnects += 1
         self._was_online = True
         self._schedule.new_connection()
         logger.info("connected as {}", login)
@@ -225,14 +241,23 @@ class Reader(TwitchListener):
             self.on_rejected(repr(line).encode(), error.reason)
             return
         if record is not None:
-            counts = self._counts[record.channel]
-            counts["received"] += 1
-            counts["last_ms"] = received_ms
+            total = self._total_of(record.channel)
+            total.received += 1
+            total.last_ms = received_ms
+            if self._parser.emotes_rejected != self._emotes_rejected:
+                total.emotes_rejected += self._parser.emotes_rejected - self._emotes_rejected
+                self._emotes_rejected = self._parser.emotes_rejected
             self._handoff.put(record)
+
+    def _total_of(self, channel: str) -> ChannelReport:
+        """Where to count; for what names no channel of ours it is the first one."""
+        total = self._totals.get(channel)
+        return next(iter(self._totals.values())) if total is None else total
 
     def on_rejected(self, raw: bytes, reason: str, count: int = 1) -> None:
         """Count, and log shortened once in a while."""
-        self._rejected[reason] += count
+        rejected = self._total_of("").rejected
+        rejected[reason] = rejected.get(reason, 0) + count
         self._rejected_unlogged += count
         # A flood of such lines must not become a flood of log lines.
         if self._rejected_reminder.is_due():
@@ -304,14 +329,11 @@ class Reader(TwitchListener):
                 return
         pause = self._backoff.next_seconds()
         self._connect_at = time.monotonic() + pause
+        self._trouble = f"Twitch refuses the login: {reason}" if refused else f"disconnected: {reason}"
         if refused:
             self._token.refused(reason, pause)
         else:
             logger.warning("disconnected: {}; next attempt in {:.0f} s", reason, pause)
-
-    def _counts_all(self, name: str) -> None:
-        for channel in self._wanted:
-            self._counts[channel][name] += 1
 
     def _finish(self, stop: Stop) -> None:
         """Leave Twitch, hand off what was read."""
@@ -349,27 +371,25 @@ class Reader(TwitchListener):
             leave_rest(self._spool_path, self._settings.spool_max_bytes, self._program, rest)
         except SpoolError as error:
             for channel, count in Counter(record.channel for record in rest).items():
+                self._lost[channel][LOST_NOT_STORED] += count
                 logger.error("{} messages of #{} are lost: {}", count, channel, error)
         else:
             logger.info("stopped, {} messages left in the spool for the next producer", len(rest))
 
-    def _report(self) -> dict[str, object]:
+    @property
+    def _joined(self) -> set[str]:
         current = self._current
-        joined = current.channels if current is not None and current.online else set()
-        return {
-            "state": "joined" if self._wanted <= joined else "not joined",
-            "pending": self._handoff.pending,
-            "rejected": dict(self._rejected),
-            "emotes_rejected": self._parser.emotes_rejected,
-            "channels": {
-                channel: {
-                    "joined": channel in joined,
-                    "lost": {"outbox_full": self._handoff.lost[channel]},
-                    **self._counts[channel],
-                }
-                for channel in sorted(self._wanted)
-            },
-        }
+        return current.channels if current is not None and current.online else set()
+
+    def _report(self) -> ReaderReport:
+        joined = self._joined
+        for channel, total in self._totals.items():
+            total.joined = channel in joined
+            total.trouble = "" if total.joined else self._trouble or self._schedule.trouble(channel)
+            total.offline_seconds = round(self._presence.seconds_out(channel), 3)
+            total.lost = dict(self._lost[channel] + Counter({LOST_OUTBOX: self._handoff.lost[channel]}))
+        state = "joined" if self._wanted <= joined else "not joined"
+        return ReaderReport(state, self._handoff.pending, self._totals)
 
 
 def _arguments() -> argparse.Namespace:

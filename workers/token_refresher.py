@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from loguru import logger
 
@@ -18,6 +18,7 @@ from shared import event_loop, log_setup
 from shared.errors import ServiceError, TwitchIdRefused, TwitchIdUnavailable
 from shared.paths import Paths
 from shared.refused_tokens import RefusedTokens
+from shared.reports import TokenReport
 from shared.settings import Settings
 from shared.status_file import StatusFile
 from shared.stopping import Stop
@@ -75,7 +76,9 @@ class TokenRefresher:
         self._refused = False
         self._state = "anonymous"
         self._expires_at_ms = 0
-        self._counts = {"validations": 0, "refreshes": 0}
+        left = self._status.left(TokenReport)
+        before = left.report if left else TokenReport()
+        self._counts = {"validations": before.validations, "refreshes": before.refreshes}
 
     async def run(self, stop: Stop) -> None:
         """Look after the token until ``stop`` is requested."""
@@ -109,22 +112,22 @@ class TokenRefresher:
         for failure in ended:
             if isinstance(failure, Exception):
                 raise failure
-        self._status.remove()
+        self._status.finish(self._report())
         logger.info("stopped")
 
     async def _keep_reporting(self) -> None:
         while True:
             await asyncio.sleep(self._status.update(self._report))
 
-    def _report(self) -> dict[str, Any]:
+    def _report(self) -> TokenReport:
         validation = self._validation
-        return {
-            "state": self._state,
-            "expires_at": self._expires_at_ms // 1000,
-            "login": validation.login if validation else "",
-            "scopes": list(validation.scopes) if validation else [],
+        return TokenReport(
+            state=self._state,
+            expires_at=self._expires_at_ms // 1000,
+            login=validation.login if validation else "",
+            scopes=list(validation.scopes) if validation else [],
             **self._counts,
-        }
+        )
 
     async def _care(self) -> None:
         fixed = bool(self._settings.twitch_oauth_token)

@@ -1,7 +1,6 @@
 """One real broker for all tests of this folder; each test has a topic of its own."""
 
 import itertools
-import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +10,11 @@ import pytest
 from tests.fakes.fake_twitch import FakeTwitch
 from tests.processes.broker import Broker
 from tests.processes.kafka_reader import KafkaReader
-from tests.processes.service import Service
+from tests.processes.service import Service, free_port
+
+__all__ = ["free_port"]
 
 _numbers = itertools.count(1)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

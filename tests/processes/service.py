@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -27,10 +28,16 @@ def wait_until(
         time.sleep(0.02)
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def copy_project(folder: Path) -> None:
-    for name in ("workers", "shared", "supervisor", "commands"):
+    for name in ("workers", "shared", "supervisor", "commands", "schema"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("supervisord.conf", "channels.example.txt"):
+    for name in ("supervisord.conf", "channels.example.txt", "requirements.txt", "requirements-embedded.txt"):
         shutil.copy(ROOT / name, folder / name)
     for name in ("run", "logs"):
         (folder / name).mkdir()
@@ -48,8 +55,14 @@ class Service:
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             # No test ever asks the real one; here nobody listens.
             "TWITCH_ID_URL": "http://127.0.0.1:1",
+            "MONITOR_PORT": str(free_port()),
             **settings,
         }
+
+    @property
+    def monitor(self) -> str:
+        """Where the monitor is."""
+        return f"http://127.0.0.1:{self.environment['MONITOR_PORT']}"
 
     def set_channels(self, *logins: str) -> None:
         new = self.folder / "channels.txt.new"

@@ -13,9 +13,13 @@ from tests.processes.test_kafka_sink import collect, connect, record, sink_for
 from workers import kafka_tail
 
 
-def read(folder: Path, topic: KafkaReader, broker: str) -> set[str]:
+def tail(folder: Path, topic: KafkaReader, broker: str, counted: dict[int, int]) -> kafka_tail.Tail:
     names = {"KAFKA_BROKERS": broker, "KAFKA_TOPIC_CHAT_MESSAGES": topic.topic}
-    return kafka_tail.read_tail(settings.load(Paths(folder), names))
+    return kafka_tail.read_tail(settings.load(Paths(folder), names), counted)
+
+
+def read(folder: Path, topic: KafkaReader, broker: str) -> set[str]:
+    return tail(folder, topic, broker, {}).keys
 
 
 def test_the_newest_of_every_partition_are_read_back(
@@ -41,3 +45,25 @@ def test_the_newest_of_every_partition_are_read_back(
     assert all(key.split("-")[1] >= "280" for key in newest)
     monkeypatch.setattr(kafka_tail, "RECORDS_AT_MOST", 30)
     assert len(read(tmp_path, topic, broker)) == 30
+
+
+def test_what_is_behind_the_counted_offsets_is_told_with_its_channel(
+    tmp_path: Path, topic: KafkaReader, broker: str
+) -> None:
+    sink = sink_for(tmp_path, topic, broker)
+    connect(sink)
+    for number in range(10):
+        sink.send(record(number), None)
+    collect(sink, 10)
+    (partition,) = sink.counted.keys() - {one for one, end in sink.counted.items() if not end}
+    assert sink.counted[partition] == 10
+    for number in range(10, 13):
+        sink.send(record(number), None)
+    collect(sink, 3)
+    sink.close(1)
+    found = tail(tmp_path, topic, broker, {partition: 10})
+    assert found.uncounted == {key_of("xqc", f"id-{number}"): "xqc" for number in (10, 11, 12)}
+    assert found.ends == sink.counted
+    assert found.ends[partition] == 13
+    # Of a partition that nobody counted in nothing is known.
+    assert tail(tmp_path, topic, broker, {partition + 1: 0}).uncounted == {}

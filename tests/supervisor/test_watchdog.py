@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from shared.status_file import StatusFile
+from shared.paths import Paths
+from shared.reports import WatchdogReport
+from shared.status_file import Head, StatusFile
 from tests.supervisor.script import load_script
 
 watchdog = load_script("watchdog")
@@ -26,7 +28,7 @@ class Machine:
     def report(self) -> None:
         for name, pid in self.pids.items():
             if name not in self.hanging and not self.disk_is_full:
-                self.reports[name] = watchdog.Report(pid, self.now)
+                self.reports[name] = Head(pid, self.now)
 
     def look(self, seconds: float = 5.0) -> list[str]:
         """Let so many seconds pass, with a report at their end, then look; whom it kills."""
@@ -114,7 +116,7 @@ def test_many_that_start_together_may_take_longer_until_they_report(machine: Mac
 
 
 def test_the_report_of_a_predecessor_neither_saves_nor_accuses(machine: Machine) -> None:
-    machine.reports["reader-xqc"] = watchdog.Report(3, machine.now - 100.0)
+    machine.reports["reader-xqc"] = Head(3, machine.now - 100.0)
     machine.hanging.add("reader-xqc")
     machine.pids["reader-xqc"] = 33
     assert machine.looks(4) == [[], [], [], []]
@@ -124,7 +126,7 @@ def test_the_report_of_a_predecessor_neither_saves_nor_accuses(machine: Machine)
 def test_a_report_of_the_future_is_of_another_boot_and_counts_as_none(machine: Machine) -> None:
     machine.hanging.add("reader-new")
     machine.pids["reader-new"] = 9
-    machine.reports["reader-new"] = watchdog.Report(9, machine.now + 5000.0)
+    machine.reports["reader-new"] = Head(9, machine.now + 5000.0)
     assert machine.looks(5) == [[], [], [], [], ["reader-new"]]
 
 
@@ -178,7 +180,7 @@ def test_only_what_supervisord_calls_running_is_looked_at() -> None:
 
 def test_it_reads_what_a_worker_writes(tmp_path: Path) -> None:
     StatusFile(tmp_path, "producer", clock=lambda: 77.5).update(lambda: {"pending": 3})
-    assert watchdog.read_report(tmp_path, "producer") == watchdog.Report(os.getpid(), 77.5)
+    assert watchdog.read_report(tmp_path, "producer") == Head(os.getpid(), 77.5)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"pid": "x"}', b"\xff\xfe", b'{"pid": 1}'])
@@ -199,6 +201,31 @@ def pipe() -> Iterator[tuple[io.FileIO, int]]:
 def test_of_two_events_that_come_together_the_second_stays_in_the_pipe(pipe: tuple[io.FileIO, int]) -> None:
     events, write_end = pipe
     os.write(write_end, b"ver:3.0 eventname:TICK_5 len:6\nwhen:5ver:3.0 eventname:OTHER len:0\n")
-    assert watchdog.read_event(events) == "TICK_5"
+    assert watchdog.read_event(events).name == "TICK_5"
     os.set_blocking(events.fileno(), False)
     assert os.read(events.fileno(), 100) == b"ver:3.0 eventname:OTHER len:0\n"
+
+
+def test_it_counts_the_starts_that_nobody_ordered(tmp_path: Path) -> None:
+    before = WatchdogReport(looks=9, restarts={"producer": 2})
+    watching = watchdog.Watchdog(Paths(tmp_path), before)
+    for name, state in (
+        ("reader-xqc", "STOPPED"),
+        ("reader-xqc", "EXITED"),
+        ("producer", "BACKOFF"),
+        ("kafka", "FATAL"),
+    ):
+        watching.on_starting({"processname": name, "groupname": name, "from_state": state, "tries": "0"})
+    assert watching.report() == WatchdogReport(restarts={"producer": 3, "reader-xqc": 1})
+
+
+def test_it_reads_what_an_event_tells() -> None:
+    read_end, write_end = os.pipe()
+    payload = b"processname:kafka groupname:kafka from_state:EXITED tries:0"
+    header = b"ver:3.0 server:supervisor serial:1 pool:watchdog poolserial:1 eventname:PROCESS_STATE_STARTING"
+    os.write(write_end, header + f" len:{len(payload)}\n".encode() + payload)
+    os.close(write_end)
+    with io.FileIO(read_end) as events:
+        event = watchdog.read_event(events)
+        assert (event.name, event.payload["from_state"]) == ("PROCESS_STATE_STARTING", "EXITED")
+        assert watchdog.read_event(events) is None

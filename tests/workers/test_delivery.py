@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from shared.chat_message import ChatRecord
 from shared.errors import SpoolError
 from shared.handoff_server import PendingBatch, Session
+from shared.reports import BUCKET_SECONDS
 from shared.seen_ids import key_of
 from shared.spool import Spool, leave_rest
 from tests.shared.handoff_loop import record
 from workers.delivery import Delivery
 from workers.kafka_sink import Outcome
+from workers.kafka_tail import Tail
 from workers.outage import SPOOL_AFTER_SECONDS
 
 PLENTY = 1024**3
@@ -30,6 +32,7 @@ class ScriptedSink:
         self.full = False
         self.has_room = True
         self.tail = tail
+        self.uncounted: dict[str, str] = {}
         self.sent: list[tuple[ChatRecord, object]] = []
         self.outcomes: list[Outcome] = []
         self.topic: list[ChatRecord] = []
@@ -42,11 +45,11 @@ class ScriptedSink:
         outcomes, self.outcomes = self.outcomes, []
         return outcomes
 
-    def take_tail(self) -> set[str] | None:
-        if not self.connected:
+    def take_tail(self) -> Tail | None:
+        if not self.connected or self.tail is None:
             return None
         tail, self.tail = self.tail, None
-        return tail
+        return Tail(tail, self.uncounted)
 
     def append(self, count: int = 1_000_000) -> None:
         """Kafka has the first ``count`` and acknowledges them."""
@@ -518,3 +521,46 @@ class _Story:
         assert self.outbox == []
         assert self.desk.spool.messages == 0
         self.desk.spool.close()
+
+
+def test_what_a_killed_predecessor_delivered_and_did_not_count_is_counted_once(tmp_path: Path) -> None:
+    keys = {number: key_of("xqc", f"id-{number}") for number in range(1, 5)}
+    sink = ScriptedSink(reachable=False, tail=set(keys.values()))
+    # The first one was counted before the kill.
+    sink.uncounted = {keys[number]: "xqc" for number in (2, 3, 4)}
+    desk = Desk(tmp_path, sink)
+    # One of them comes again before the topic is read back, one after that, one never.
+    before = desk.take_in(record(2))
+    sink.reachable = True
+    desk.work()
+    after = desk.take_in(record(3))
+    desk.work()
+    assert desk.delivery.counts["xqc"] == {"delivered": 3}
+    assert desk.durable == [before, after]
+    desk.take_in(record(3), record(1))
+    assert desk.delivery.counts["xqc"] == {"delivered": 3, "duplicate": 2}
+    desk.spool.close()
+
+
+def test_the_time_of_a_delivery_is_counted_from_the_socket_to_the_acknowledgement(desk: Desk) -> None:
+    for number, took in enumerate((0.0004, 0.05, 7.0, 100_000.0)):
+        one = record(number)
+        one.received_ms = int(desk.now * 1000)
+        desk.work()
+        desk.take_in(one)
+        desk.now += took
+        desk.sink.append()
+        desk.work()
+    # A clock that was set back meanwhile.
+    late = record(9)
+    late.received_ms = int(desk.now * 1000) + 60_000
+    desk.take_in(late)
+    desk.sink.append()
+    desk.work()
+    found = {
+        (*BUCKET_SECONDS, float("inf"))[index]: count
+        for index, count in enumerate(desk.delivery.delivery_buckets)
+        if count
+    }
+    assert found == {0.001: 2, 0.05: 1, 10.0: 1, float("inf"): 1}
+    assert desk.delivery.delivery_ms == pytest.approx(50 + 7000 + 100_000_000, abs=3)

@@ -1,0 +1,121 @@
+"""What the workers tell in their status files, by program. Pure.
+
+Counters are totals over all lives of a worker: each begins with what its predecessor left. Every field has a
+default, so that a file of an older version can be read.
+"""
+
+import msgspec
+
+LOST_OUTBOX = "outbox_full"
+LOST_NOT_STORED = "not_stored"
+LOST_SPOOL_FULL = "spool_full"
+LOST_SPOOL_DAMAGED = "spool_damaged"
+LOST_REFUSED = "refused_by_kafka"
+LOST_REASONS = (LOST_OUTBOX, LOST_NOT_STORED, LOST_SPOOL_FULL, LOST_SPOOL_DAMAGED, LOST_REFUSED)
+"""Why a message can be lost: no producer took it for too long; it could not be put into the spool at a stop;
+the spool was full; or damaged; Kafka refuses it for good."""
+
+_SHORT = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+BUCKET_SECONDS = (*_SHORT, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0)
+"""Upper bounds of the histogram of delivery times; what took longer has a last bucket of its own."""
+
+
+class ChannelReport(msgspec.Struct):
+    """One channel of a reader."""
+
+    joined: bool = False
+    trouble: str = ""
+    """Why it is not joined; empty when it is, or nothing is known."""
+    received: int = 0
+    last_ms: int = 0
+    """When the last message was read, Unix milliseconds; 0 when there was none."""
+    reconnects: int = 0
+    offline_seconds: float = 0.0
+    """Out of the channel since the first join; a death of the reader counts, an ordered stop does not."""
+    lost: dict[str, int] = {}
+    rejected: dict[str, int] = {}
+    """Lines by reason; those that name no channel count for the reader's first one."""
+    emotes_rejected: int = 0
+
+
+class ReaderReport(msgspec.Struct):
+    """``reader-<login>``."""
+
+    state: str = ""
+    pending: int = 0
+    channels: dict[str, ChannelReport] = {}
+
+
+class DeliveredReport(msgspec.Struct):
+    """One channel of the producer."""
+
+    delivered: int = 0
+    duplicate: int = 0
+    lost: dict[str, int] = {}
+
+
+class Counted(msgspec.Struct):
+    """Up to where the producer has counted what it delivered: a successor counts what is behind that."""
+
+    addresses: list[str] = []
+    topic: str = ""
+    offsets: dict[int, int] = {}
+    """By partition, the first that was not counted."""
+
+
+class ProducerReport(msgspec.Struct):
+    """``producer``."""
+
+    kafka_accepts: bool = False
+    trouble: str = ""
+    """Why Kafka cannot be used and what to do; empty when it can, or nothing is known."""
+    readers: int = 0
+    """Connected to it now."""
+    pending: int = 0
+    spooled: int = 0
+    spool_bytes: int = 0
+    channels: dict[str, DeliveredReport] = {}
+    """What was lost of nobody knows which channel has the name ``""``."""
+    delivery_buckets: list[int] = []
+    """Messages in each bucket, of ``BUCKET_SECONDS`` and the last one, not cumulated."""
+    delivery_seconds: float = 0.0
+    """Their sum."""
+    counted: Counted = msgspec.field(default_factory=Counted)
+
+
+class SyncReport(msgspec.Struct):
+    """``channel-sync``."""
+
+    channels: list[str] = []
+    """The wanted ones."""
+    in_line: bool = False
+    """Whether supervisord was told of all of them."""
+
+
+class TokenReport(msgspec.Struct):
+    """``token-refresher``."""
+
+    state: str = "unknown"
+    expires_at: int = 0
+    """Unix seconds; 0 when anonymous or not known."""
+    login: str = ""
+    scopes: list[str] = []
+    validations: int = 0
+    refreshes: int = 0
+
+
+class WatchdogReport(msgspec.Struct):
+    """``watchdog``."""
+
+    looks: int = 0
+    """Since its start."""
+    kills: dict[str, int] = {}
+    """Workers that hung, by program."""
+    restarts: dict[str, int] = {}
+    """Starts by supervisord after an end that nobody ordered, by program."""
+
+
+class MonitorReport(msgspec.Struct):
+    """``monitor``."""
+
+    requests: int = 0
