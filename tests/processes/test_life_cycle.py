@@ -16,7 +16,7 @@ from tests.processes.kafka_reader import KafkaReader
 from tests.processes.service import BIN, ROOT, Service, copy_project, wait_until
 from tests.processes.test_main_job import id_of, start
 
-ALWAYS_THERE = ("producer", "channel-sync", "token-refresher", "watchdog", "reader-alpha")
+ALWAYS_THERE = ("producer", "channel-sync", "token-refresher", "monitor", "watchdog", "reader-alpha")
 STOP_SECONDS = 10.0
 
 
@@ -245,6 +245,7 @@ WALL_CLOCK = {"time.time", "time.time_ns", "time.ctime", "time.localtime", "date
 STAMPS = {
     "shared/status_file.py": "when the file was written, for people and other programs",
     "shared/token_store.py": "when a token expires, for the token file",
+    "workers/monitor_sources.py": "when the service was looked at, for people and other programs",
     "workers/token_refresher.py": "when a token expires, for the status file",
     "workers/delivery.py": "how old a record is by the stamp that its reader, another process, gave it",
     "workers/twitch_connection.py": "when a message was received, for the record's timestamp",

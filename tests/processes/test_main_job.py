@@ -101,7 +101,7 @@ def test_a_list_that_is_away_or_empty_for_a_moment_throws_nobody_out(
 
 
 @pytest.mark.parametrize(
-    "program", ["reader-alpha", "producer", "channel-sync", "token-refresher", "watchdog"]
+    "program", ["reader-alpha", "producer", "channel-sync", "token-refresher", "monitor", "watchdog"]
 )
 def test_a_killed_worker_is_running_again_within_three_seconds(
     service: Service, twitch: FakeTwitch, program: str

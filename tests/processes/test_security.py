@@ -24,7 +24,7 @@ SECRETS = {
 IN_FILE = "filetoken0recognisable2"
 RECOGNISABLE = "recognisable"
 LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
-PROGRAMS = ("kafka", "producer", "reader-alpha", "channel-sync", "token-refresher", "watchdog")
+PROGRAMS = ("kafka", "producer", "reader-alpha", "channel-sync", "token-refresher", "monitor", "watchdog")
 
 
 @pytest.fixture(scope="module")

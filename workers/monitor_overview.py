@@ -1,0 +1,166 @@
+"""From the facts to what is shown. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from shared.overview import Channel, Delivery, Kafka, Overview, Problem, Spool, TokenStatus, Totals, Worker
+from shared.reports import ChannelReport, DeliveredReport
+from shared.settings import Settings
+from shared.status_file import STALE_SECONDS
+from workers.monitor_facts import Facts
+from workers.monitor_history import History, Sample, quantile_seconds
+from workers.monitor_problems import is_read, kafka_accepts, not_ready, problems_of, trouble_of
+
+
+def sample_of(facts: Facts) -> Sample:
+    """What the history keeps of the facts."""
+    received = {
+        reader: sum(channel.received for channel in report.channels.values())
+        for reader, report in facts.readers.items()
+        if reader in facts.heads
+    }
+    return Sample(facts.now, received, facts.producer.delivery_buckets, losses_of(facts))
+
+
+def losses_of(facts: Facts) -> Counter[tuple[str, str]]:
+    """Everything that is known to be lost of the wanted channels, by channel and reason.
+
+    The channel is empty for what was lost of nobody knows which one.
+    """
+    lost: Counter[tuple[str, str]] = Counter()
+    for name in ("", *facts.sync.channels):
+        for part in (_delivered(facts, name).lost, *(one.lost for one in _reports(facts, name))):
+            for reason, count in part.items():
+                lost[name, reason] += count
+    return lost
+
+
+def overview_of(facts: Facts, history: History, settings: Settings) -> Overview:
+    """Everything that is shown, of one moment."""
+    problems = problems_of(facts, settings.spool_max_bytes, history.losses())
+    reasons = not_ready(facts)
+    losses = losses_of(facts)
+    channels = [_channel(facts, history, losses, name) for name in facts.sync.channels]
+    rates = [one.per_second for one in channels if one.per_second is not None]
+    deliveries = history.deliveries()
+    totals = Totals(
+        per_second=sum(rates) if rates else None,
+        received=sum(one.received for one in channels),
+        delivered=sum(one.delivered for one in channels),
+        duplicate=sum(one.duplicate for one in channels),
+        lost=losses.total(),
+        rejected=sum(sum(one.rejected.values()) for one in channels),
+        pending=sum(one.pending for one in channels),
+    )
+    return Overview(
+        time_ms=facts.time_ms,
+        well=not problems,
+        sentence=_sentence(problems, channels),
+        problems=problems,
+        ready=not reasons,
+        not_ready=reasons,
+        channels=channels,
+        workers=_workers(facts),
+        delivery=Delivery(
+            quantile_seconds(0.5, deliveries), quantile_seconds(0.99, deliveries), sum(deliveries)
+        ),
+        kafka=Kafka(
+            accepts=kafka_accepts(facts),
+            addresses=list(settings.kafka_addresses),
+            topic=settings.kafka_topic_chat_messages,
+            embedded=settings.kafka_is_embedded,
+            trouble=facts.producer.trouble,
+        ),
+        spool=Spool(facts.producer.spooled, facts.producer.spool_bytes, settings.spool_max_bytes),
+        token=_token(facts),
+        totals=totals,
+    )
+
+
+def _sentence(problems: Sequence[Problem], channels: Sequence[Channel]) -> str:
+    if problems:
+        more = len(problems) - 1
+        others = f" (and {more} more problem{'s' * (more != 1)})" if more else ""
+        text = problems[0].text
+        return text[0].upper() + text[1:] + others + "."
+    count = len(channels)
+    # Without numbers that change every second: a screen reader would read it out again and again.
+    read = "1 channel is" if count == 1 else f"{count} channels are"
+    return f"All is well: {read} read, Kafka takes the messages."
+
+
+def _reports(facts: Facts, channel: str) -> list[ChannelReport]:
+    if not channel:
+        return []
+    found = (facts.readers[reader].channels.get(channel) for reader in facts.readers_of(channel))
+    return [report for report in found if report is not None]
+
+
+def _delivered(facts: Facts, channel: str) -> DeliveredReport:
+    return facts.producer.channels.get(channel) or DeliveredReport()
+
+
+def _channel(facts: Facts, history: History, losses: Counter[tuple[str, str]], name: str) -> Channel:
+    readers = facts.readers_of(name)
+    alive = [reader for reader in readers if facts.is_alive(reader)]
+    joined = is_read(facts, name)
+    reports = _reports(facts, name)
+    delivered = _delivered(facts, name)
+    rejected: Counter[str] = Counter()
+    for report in reports:
+        rejected.update(report.rejected)
+    rates = [rate for reader in readers if (rate := history.per_second(reader)) is not None]
+    spans = zip(*(history.spans(reader) for reader in readers), strict=True)
+    return Channel(
+        name=name,
+        state="joined" if joined else "not joined" if alive else "no reader",
+        trouble="" if joined else trouble_of(facts, (alive or readers)[0], name),
+        # Two readers of a channel read the same.
+        per_second=max(rates, default=None),
+        history=[_most(span) for span in spans],
+        last_message_ms=max((report.last_ms for report in reports), default=0),
+        reconnects=sum(report.reconnects for report in reports),
+        offline_seconds=min((report.offline_seconds for report in reports), default=0.0),
+        pending=sum(facts.readers[reader].pending for reader in alive),
+        received=sum(report.received for report in reports),
+        delivered=delivered.delivered,
+        duplicate=delivered.duplicate,
+        lost={reason: count for (channel, reason), count in losses.items() if channel == name and count},
+        rejected=dict(rejected),
+        emotes_rejected=sum(report.emotes_rejected for report in reports),
+    )
+
+
+def _most(counts: Iterable[int | None]) -> int | None:
+    return max((count for count in counts if count is not None), default=None)
+
+
+def _workers(facts: Facts) -> list[Worker]:
+    if facts.programs is None:
+        return [
+            Worker(name, "UNKNOWN", None, None, facts.watchdog.restarts.get(name, 0), None, None)
+            for name in sorted(facts.heads)
+        ]
+    workers = []
+    for program in facts.programs.values():
+        usage = facts.usage.get(program.pid) if program.pid is not None else None
+        silent = facts.silent_seconds(program.name)
+        hangs = program.state == "RUNNING" and silent is not None and silent >= STALE_SECONDS
+        workers.append(
+            Worker(
+                name=program.name,
+                state="HANGS" if hangs else program.state,
+                pid=program.pid,
+                uptime_seconds=program.uptime_seconds,
+                restarts=facts.watchdog.restarts.get(program.name, 0),
+                cpu_percent=usage.cpu_percent if usage else None,
+                memory_bytes=usage.memory_bytes if usage else None,
+            )
+        )
+    return workers
+
+
+def _token(facts: Facts) -> TokenStatus:
+    token = facts.token
+    remaining = token.expires_at - facts.time_ms / 1000 if token.expires_at else None
+    return TokenStatus(token.state, token.login, token.scopes, token.expires_at, remaining)

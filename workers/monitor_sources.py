@@ -1,0 +1,108 @@
+"""Where the monitor's facts come from: status files, supervisord, the system."""
+
+import shutil
+import time
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+from shared import supervisord
+from shared.channel_list import reader_name
+from shared.errors import SupervisordUnavailable
+from shared.paths import Paths
+from shared.reports import ProducerReport, ReaderReport, SyncReport, TokenReport, WatchdogReport
+from shared.settings import Settings
+from shared.status_file import Head, read_status
+from shared.supervisord import Program
+from workers.monitor_facts import Facts, Usage
+
+# A stop waits for the answer.
+ANSWER_SECONDS = 3.0
+_Report = TypeVar("_Report")
+
+
+class ProcessTable:
+    """supervisord's programs and what their processes take. ``look`` blocks, in a thread of its own."""
+
+    def __init__(self, socket_path: Path) -> None:
+        self.programs: dict[str, Program] | None = None
+        """By name; None when supervisord does not answer."""
+        self.usage: dict[int, Usage] = {}
+        self._socket_path = socket_path
+        self._processes: dict[int, psutil.Process] = {}
+
+    def look(self) -> None:
+        """Ask anew."""
+        try:
+            programs = {one.name: one for one in supervisord.programs(self._socket_path, ANSWER_SECONDS)}
+        except SupervisordUnavailable:
+            self.programs = None
+            return
+        usage = {}
+        processes: dict[int, psutil.Process] = {}
+        for program in programs.values():
+            if program.pid is None:
+                continue
+            try:
+                # Kept: the processor time counts from the last look.
+                known = self._processes.get(program.pid)
+                process = known if known is not None and known.is_running() else psutil.Process(program.pid)
+                processes[program.pid] = process
+                with process.oneshot():
+                    # Over the time since the last look; the first one gives nothing.
+                    cpu = process.cpu_percent(None)
+                    memory = process.memory_info().rss
+            except psutil.Error:
+                continue
+            usage[program.pid] = Usage(cpu if process is known else None, memory)
+        self._processes = processes
+        self.programs, self.usage = programs, usage
+
+
+class Sources:
+    """Reads what there is to know at one time."""
+
+    def __init__(self, settings: Settings, paths: Paths, processes: ProcessTable) -> None:
+        self._copies = settings.readers_per_channel
+        self._paths = paths
+        self._processes = processes
+
+    def read(self) -> Facts:
+        """Read all status files of what is wanted: some ten microseconds each. Never raises."""
+        heads: dict[str, Head] = {}
+        sync = self._report("channel-sync", SyncReport, heads)
+        readers = {
+            name: self._report(name, ReaderReport, heads)
+            for channel in sync.channels
+            for name in (reader_name(channel, copy) for copy in range(1, self._copies + 1))
+        }
+        return Facts(
+            copies=self._copies,
+            heads=heads,
+            gone=frozenset(name for name, head in heads.items() if not psutil.pid_exists(head.pid)),
+            readers=readers,
+            producer=self._report("producer", ProducerReport, heads),
+            sync=sync,
+            token=self._report("token-refresher", TokenReport, heads),
+            watchdog=self._report("watchdog", WatchdogReport, heads),
+            programs=self._processes.programs,
+            usage=self._processes.usage,
+            disk_free_bytes=self._disk_free(),
+            # Last, so that no report lies in the future.
+            now=time.monotonic(),
+            time_ms=time.time_ns() // 1_000_000,
+        )
+
+    def _report(self, program: str, kind: type[_Report], heads: dict[str, Head]) -> _Report:
+        found = read_status(self._paths.status / f"{program}.json", kind)
+        if found is None:
+            return kind()
+        heads[program] = found.head
+        return found.report
+
+    def _disk_free(self) -> int | None:
+        try:
+            return shutil.disk_usage(self._paths.run).free
+        except OSError:
+            return None
