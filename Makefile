@@ -8,11 +8,14 @@ JOBS ?= 4
 READERS ?= 2
 MINUTES ?= 10
 
-.PHONY: run auth auth-device test check soak soak-tokens setup setup-dev fetch-kafka clean help
+.PHONY: run auth auth-device status tail doctor test check soak soak-tokens setup setup-dev fetch-kafka clean help
 
 help:
 	@echo "make run     run everything in the foreground, Ctrl-C stops it"
 	@echo "make auth    sign in with Twitch in a browser; make auth-device: on another device"
+	@echo "make status  show channels and workers (ARGS=… for its options, as for the next two)"
+	@echo "make tail    show the messages as they arrive in Kafka"
+	@echo "make doctor  check settings, token, Kafka, Twitch and the flow, and say what to do"
 	@echo "make test    run the whole test suite, real Kafka included"
 	@echo "make soak    break something every few seconds for ten minutes under load (READERS=1, MINUTES=…)"
 	@echo "make check   format, lint, types, tests"
@@ -22,17 +25,20 @@ help:
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1); try make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@echo "making the virtual environment in $(VENV) …"
-	@$(PYTHON) -m venv $(VENV)
+	@# A half one must not count as made.
+	@$(PYTHON) -m venv $(VENV) || { rm -f $(BIN)/python; exit 1; }
 
 $(VENV)/.installed: requirements.txt requirements-embedded.txt constraints.txt | $(BIN)/python
 	@echo "installing what the service needs (about 60 MB) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python commands/install.py requirements.txt
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	@echo "installing what the tests need …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python commands/install.py requirements-dev.txt
 	@touch $@
 
 setup: $(VENV)/.installed
@@ -50,6 +56,15 @@ auth: setup
 
 auth-device: setup
 	@exec $(BIN)/python -m commands.auth_device
+
+status: setup
+	@exec $(BIN)/python -m commands.status $(ARGS)
+
+tail: setup
+	@exec $(BIN)/python -m commands.tail $(ARGS)
+
+doctor: setup
+	@exec $(BIN)/python -m commands.doctor $(ARGS)
 
 test: setup-dev
 	@$(BIN)/python -m workers.kafka_jars
