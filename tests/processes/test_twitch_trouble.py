@@ -135,9 +135,7 @@ def test_a_flood_that_cannot_be_read_is_counted_and_costs_neither_log_nor_memory
         reader.wait_for_ids(last)
         status = reader.folder / "run" / "status" / "reader-alpha.json"
         wait_until(
-            lambda: (
-                sum(json.loads(status.read_bytes())["channels"]["alpha"]["rejected"].values()) == 50_000
-            ),
+            lambda: sum(json.loads(status.read_bytes())["channels"]["alpha"]["rejected"].values()) == 50_000,
             status.read_text,
         )
         assert process.memory_info().rss - before < 30 * MEBIBYTE
