@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
+from kafka.net import KafkaNetClient
 from loguru import logger
 
 from shared.errors import KafkaUnavailable
@@ -15,6 +16,7 @@ from shared.settings import Settings
 CONNECT_SECONDS = 4.0
 REQUEST_SECONDS = 15.0
 
+_Client = TypeVar("_Client")
 _Result = TypeVar("_Result")
 
 
@@ -38,11 +40,30 @@ def connection_options(settings: Settings) -> dict[str, Any]:
     return options
 
 
+def open_client(kind: Callable[..., _Client], options: dict[str, Any]) -> _Client:
+    """A client of kafka-python. Raises what it raises.
+
+    One that finds no broker would leave a thread and three descriptors behind at every attempt.
+    """
+    parts: list[KafkaNetClient] = []
+
+    def part(**more: Any) -> KafkaNetClient:
+        parts.append(KafkaNetClient(**more))
+        return parts[-1]
+
+    try:
+        return kind(**options, kafka_client=part)
+    except BaseException:
+        for one in parts:
+            one.close()
+        raise
+
+
 def ensure_topic(settings: Settings) -> None:
     """Make the topic when it is missing. Blocks for some seconds at most. Raises what kafka-python raises."""
     topic = settings.kafka_topic_chat_messages
     retention = settings.kafka_topic_retention_ms
-    admin = KafkaAdminClient(**connection_options(settings))
+    admin = open_client(KafkaAdminClient, connection_options(settings))
     try:
         topics = admin.describe_topics([topic])
         if topics and not topics[0].get("error_code"):

@@ -125,9 +125,12 @@ class KafkaConnection:
         return opened.tail
 
     def due_seconds(self) -> float | None:
-        """Seconds until ``advance`` has something to do without being woken; None for no such time."""
+        """Seconds until there is something to do or to tell without being woken; None for no such time."""
         if self.producer is None and self._opening is None:
             return max(0.0, self._open_at - self._clock())
+        if self.answers:
+            # Whoever reports that it does has to look again then.
+            return max(0.0, self._heard_at + SILENT_SECONDS - self._clock())
         return None
 
     def partition_of(self, key: bytes) -> int:
@@ -195,7 +198,10 @@ class KafkaConnection:
 
     def _on_answer(self, _metadata: object) -> None:
         """In kafka-python's thread."""
+        was_silent = not self.answers
         self._heard_at = self._clock()
+        if was_silent:
+            self._wake()
 
     def _probe(self) -> None:
         """Look whether a broker answers and has the topic, which may have been deleted."""

@@ -5,19 +5,17 @@ broken is thrown away, and the next one goes on where the last one was.
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
-from kafka.net import KafkaNetClient
 
 from shared.errors import KafkaUnavailable
 from shared.settings import Settings
 from shared.timing import Deadline
-from workers.kafka_client import REQUEST_SECONDS, connection_options, or_unavailable
+from workers.kafka_client import REQUEST_SECONDS, connection_options, open_client, or_unavailable
 
 WAIT_SECONDS = 0.5
 # kafka-python asks the broker for the topic so often, whether there are records or not.
@@ -26,8 +24,6 @@ ASK_EVERY_SECONDS = 1.0
 # stopped for a while has heard nothing either.
 SILENT_POLLS = 8
 RECORDS_AT_A_TIME = 2000
-
-_Client = TypeVar("_Client")
 
 
 class Record(msgspec.Struct, gc=False):
@@ -209,22 +205,3 @@ class KafkaFollower:
             f"this user may not read topic {self._topic}: allow READ and DESCRIBE on it, or check "
             "KAFKA_SASL_USERNAME and KAFKA_TOPIC_CHAT_MESSAGES"
         )
-
-
-def open_client(kind: Callable[..., _Client], options: dict[str, Any]) -> _Client:
-    """A client of kafka-python. Raises what it raises.
-
-    One that finds no broker would leave a thread and three descriptors behind at every attempt.
-    """
-    parts: list[KafkaNetClient] = []
-
-    def part(**more: Any) -> KafkaNetClient:
-        parts.append(KafkaNetClient(**more))
-        return parts[-1]
-
-    try:
-        return kind(**options, kafka_client=part)
-    except BaseException:
-        for one in parts:
-            one.close()
-        raise

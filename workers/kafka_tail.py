@@ -12,7 +12,13 @@ from loguru import logger
 from shared.seen_ids import key_of
 from shared.settings import Settings
 from shared.timing import Deadline
-from workers.kafka_client import REQUEST_SECONDS, connection_options, count_partitions, describe
+from workers.kafka_client import (
+    REQUEST_SECONDS,
+    connection_options,
+    count_partitions,
+    describe,
+    open_client,
+)
 
 RECORDS_PER_PARTITION = 26_000
 """More than can have been sent without the sender having noted that it arrived: what kafka_sink has on its
@@ -45,14 +51,14 @@ def read_tail(settings: Settings, counted: Mapping[int, int]) -> Tail:
     what kafka-python raises.
     """
     topic = settings.kafka_topic_chat_messages
-    consumer = KafkaConsumer(
-        **connection_options(settings),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_poll_records=5000,
-        metrics_enabled=False,
-    )
+    options = connection_options(settings) | {
+        "group_id": None,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "max_poll_records": 5000,
+        "metrics_enabled": False,
+    }
+    consumer = open_client(KafkaConsumer, options)
     try:
         count = count_partitions(consumer.partitions_for_topic(topic))
         return _read(consumer, [TopicPartition(topic, number) for number in range(count)], counted)

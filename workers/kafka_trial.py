@@ -15,8 +15,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from shared.errors import KafkaUnavailable, ServiceError
 from shared.settings import Settings
 from shared.timing import Deadline
-from workers.kafka_client import connection_options, describe, or_unavailable
-from workers.kafka_follow import open_client
+from workers.kafka_client import connection_options, describe, open_client, or_unavailable
 
 # One broker that hangs is met by two requests: the one that it does not answer, and the removal.
 REQUEST_SECONDS = 4.0

@@ -177,7 +177,9 @@ def _of_channels(facts: Facts) -> Iterator[Problem]:
     if not out:
         return
     troubles = {channel: trouble_of(facts, facts.readers_of(channel)[0], channel) for channel in out}
-    starting = all(_is_new((facts.programs or {}).get(facts.readers_of(one)[0])) for one in out)
+    first_readers = [(facts.programs or {}).get(facts.readers_of(one)[0]) for one in out]
+    # Those that supervisord does not know yet come in a moment.
+    starting = facts.programs is not None and all(one is None or _is_new(one) for one in first_readers)
     waiting = all(trouble.startswith("waiting") for trouble in troubles.values())
     severity: Literal["bad", "warning"] = "warning" if starting or waiting else "bad"
     if len(out) == 1:

@@ -1,6 +1,9 @@
 """What is read back from a real topic."""
 
+import functools
+import threading
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -9,8 +12,14 @@ from shared import settings
 from shared.paths import Paths
 from shared.seen_ids import key_of
 from tests.processes.kafka_reader import KafkaReader
+from tests.processes.service import wait_until
 from tests.processes.test_kafka_sink import collect, connect, record, sink_for
 from workers import kafka_tail
+from workers.kafka_client import ensure_topic
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from kafka import errors as kafka_errors
 
 
 def tail(folder: Path, topic: KafkaReader, broker: str, counted: dict[int, int]) -> kafka_tail.Tail:
@@ -67,3 +76,13 @@ def test_what_is_behind_the_counted_offsets_is_told_with_its_channel(
     assert found.ends[partition] == 13
     # Of a partition that nobody counted in nothing is known.
     assert tail(tmp_path, topic, broker, {partition + 1: 0}).uncounted == {}
+
+
+def test_attempts_that_find_no_broker_leave_nothing_behind(tmp_path: Path) -> None:
+    configured = settings.load(Paths(tmp_path), {"KAFKA_BROKERS": "127.0.0.1:1"})
+    threads = threading.active_count()
+    for _ in range(2):
+        for attempt in (ensure_topic, functools.partial(kafka_tail.read_tail, counted={})):
+            with pytest.raises(kafka_errors.KafkaError):
+                attempt(configured)
+    wait_until(lambda: threading.active_count() <= threads, lambda: str(threading.enumerate()))

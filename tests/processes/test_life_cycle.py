@@ -245,6 +245,7 @@ WALL_CLOCK = {"time.time", "time.time_ns", "time.ctime", "time.localtime", "date
 STAMPS = {
     "shared/status_file.py": "when the file was written, for people and other programs",
     "shared/token_store.py": "when a token expires, for the token file",
+    "workers/kafka_trial.py": "of the trial's record, for its timestamp",
     "workers/monitor_sources.py": "when the service was looked at, for people and other programs",
     "workers/token_refresher.py": "when a token expires, for the status file",
     "workers/delivery.py": "how old a record is by the stamp that its reader, another process, gave it",

@@ -75,7 +75,7 @@ def test_without_a_token_it_waits_and_says_so_once(refresher: RefresherProcess, 
     # The library for HTTP costs memory that only those pay who sign in.
     assert "httpx" not in Path(f"/proc/{refresher.pid}/maps").read_text()
     assert refresher.stop() == 0
-    assert not (refresher.folder / "run" / "status" / "token-refresher.json").exists()
+    assert refresher.status["stopped"] is True
 
 
 def test_a_good_token_is_validated_at_the_start_and_left_alone(
