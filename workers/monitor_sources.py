@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,15 +20,22 @@ from workers.monitor_facts import Facts, Usage
 
 # A stop waits for the answer.
 ANSWER_SECONDS = 3.0
+# While it starts some hundred readers it does nothing else for seconds.
+SILENT_SECONDS = 20.0
 _Report = TypeVar("_Report")
 
 
 class ProcessTable:
-    """supervisord's programs and what their processes take. ``look`` blocks, in a thread of its own."""
+    """supervisord's programs and what their processes take. ``look`` blocks, in a thread of its own.
 
-    def __init__(self, socket_path: Path) -> None:
-        self.programs: dict[str, Program] | None = None
-        """By name; None when supervisord does not answer."""
+    ``clock`` gives monotonic seconds.
+    """
+
+    def __init__(self, socket_path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self.programs: dict[str, Program] | None = {}
+        """By name; None when supervisord has not answered for some time."""
+        self._clock = clock
+        self._answered_at = clock()
         self.usage: dict[int, Usage] = {}
         self._socket_path = socket_path
         self._processes: dict[int, psutil.Process] = {}
@@ -37,8 +45,10 @@ class ProcessTable:
         try:
             programs = {one.name: one for one in supervisord.programs(self._socket_path, ANSWER_SECONDS)}
         except SupervisordUnavailable:
-            self.programs = None
+            if self._clock() - self._answered_at >= SILENT_SECONDS:
+                self.programs = None
             return
+        self._answered_at = self._clock()
         usage = {}
         processes: dict[int, psutil.Process] = {}
         for program in programs.values():
