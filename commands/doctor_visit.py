@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from shared.chat_message import ChatParser, ChatRecord, LineRejected
+from shared.chat_message import ChatParser, LineRejected
 from shared.irc_line import IrcLine
 from shared.login_gate import Kind, LoginGate
 from shared.paths import Paths
+from shared.record import Record
 from shared.settings import Settings
 from shared.timing import Deadline
 from shared.waker import Waker
@@ -28,7 +29,7 @@ class Heard:
     received_ms: int
     sent_ms: int | None
     """By Twitch's clock; None when the line does not tell."""
-    record: ChatRecord | None
+    record: Record | None
     """What Kafka would get; None when the line could not be read."""
     rejected: str
     """Why not; empty when it could."""

@@ -6,6 +6,7 @@ The six fields and every rule of theirs are those of the record format in the RE
 import msgspec
 
 from shared.irc_line import IrcLine
+from shared.record import Record
 
 # Kafka refuses records stamped over an hour ahead of the broker's clock; the rest is for clocks that differ.
 MAX_AHEAD_MS = 50 * 60 * 1000
@@ -33,25 +34,6 @@ class ChatMessage(msgspec.Struct, gc=False):
     """The text of every emote, in order of appearance, repeated where it is repeated."""
 
 
-class ChatRecord(msgspec.Struct, array_like=True, gc=False):
-    """One record on its way to Kafka."""
-
-    channel: str
-    """Key of the record: the channel's login."""
-    id: str
-    """Twitch's message id; empty when the line has none."""
-    timestamp_ms: int
-    """Timestamp of the record, Unix milliseconds, never so far ahead that Kafka refuses it."""
-    received_ms: int
-    """When the line was read from the socket, Unix milliseconds."""
-    source_id: str
-    """Id of the original of a message mirrored by a shared chat; empty for others."""
-    source_room_id: str
-    """Room of that original; empty for others."""
-    value: bytes
-    """The ChatMessage as JSON, UTF-8."""
-
-
 class LineRejected(ValueError):
     """The line is no chat message that could be read; ``reason`` is a label for the counter."""
 
@@ -72,7 +54,7 @@ class ChatParser:
         self.emotes_rejected = 0
         self._encode = msgspec.json.Encoder().encode
 
-    def read(self, line: IrcLine, received_ms: int) -> ChatRecord | None:
+    def read(self, line: IrcLine, received_ms: int) -> Record | None:
         """The record of a PRIVMSG that was read at ``received_ms`` (Unix milliseconds).
 
         None for a message of ``own_login``. Raises LineRejected for a line without login, channel or text.
@@ -95,7 +77,7 @@ class ChatParser:
         timestamp = _timestamp(tags.get("tmi-sent-ts", ""), received_ms)
         raw_emotes = tags.get("emotes")
         emotes = self._emotes(raw_emotes, text) if raw_emotes else []
-        return ChatRecord(
+        return Record(
             channel,
             tags.get("id", ""),
             received_ms if timestamp > received_ms + MAX_AHEAD_MS else timestamp,

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import msgspec
 
-from shared.chat_message import ChatRecord
 from shared.errors import HandoffError
+from shared.record import Record
 
 
 class Challenge(msgspec.Struct, tag="challenge", array_like=True):
@@ -48,7 +48,7 @@ class Batch(msgspec.Struct, tag="batch", array_like=True):
     """Records in the order in which they were read."""
 
     number: int
-    records: list[ChatRecord]
+    records: list[Record]
 
 
 class Ack(msgspec.Struct, tag="ack", array_like=True):

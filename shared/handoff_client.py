@@ -14,10 +14,10 @@ from pathlib import Path
 from loguru import logger
 
 from shared import handoff
-from shared.chat_message import ChatRecord
 from shared.errors import HandoffError
 from shared.frames import FrameSocket
 from shared.handoff import Ack, Batch, Challenge, Hello, Welcome
+from shared.record import Record
 from shared.timing import Backoff, Reminder
 
 MAX_OUTBOX_BYTES = 32 * 1024 * 1024
@@ -73,7 +73,7 @@ class HandoffClient:
         self._backoff = Backoff(first=0.05, longest=0.5)
         self._connect_at = float("-inf")
         self._said_away = False
-        self._gathered: list[ChatRecord] = []
+        self._gathered: list[Record] = []
         self._gathered_bytes = 0
         self._batches: deque[_Encoded] = deque()
         self._batches_bytes = 0
@@ -97,7 +97,7 @@ class HandoffClient:
         """What the loop shall watch: for reading always, for writing when it ``wants_to_write``."""
         return self._peer
 
-    def put(self, record: ChatRecord) -> None:
+    def put(self, record: Record) -> None:
         """Take a record over; ``pump`` sends it."""
         self._gathered.append(record)
         self._pending += 1
@@ -152,7 +152,7 @@ class HandoffClient:
         self.connected = False
         self._proved = False
 
-    def rest(self) -> list[ChatRecord]:
+    def rest(self) -> list[Record]:
         """The records that are not durable yet, in order."""
         return [record for batch in self._batches for record in _records_of(batch)] + self._gathered
 
@@ -288,7 +288,7 @@ class HandoffClient:
                 )
 
 
-def _records_of(batch: _Encoded) -> list[ChatRecord]:
+def _records_of(batch: _Encoded) -> list[Record]:
     message = handoff.decode_from_reader(batch.frame)
     assert isinstance(message, Batch)
     return message.records

@@ -16,10 +16,10 @@ from loguru import logger
 
 from shared import handoff
 from shared.atomic_file import replace_file
-from shared.chat_message import ChatRecord
 from shared.errors import AlreadyRunning, HandoffError
 from shared.frames import FrameSocket
 from shared.handoff import Ack, Batch, Challenge, Hello, Welcome
+from shared.record import Record
 
 FORGET_SESSION_SECONDS = 600.0
 _BACKLOG = 512
@@ -57,7 +57,7 @@ class _Peer:
         self.session: Session | None = None
 
 
-TakeIn = Callable[[ChatRecord, PendingBatch], None]
+TakeIn = Callable[[Record, PendingBatch], None]
 
 
 class HandoffServer:

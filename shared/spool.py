@@ -16,8 +16,8 @@ from typing import TypeVar
 import msgspec
 from loguru import logger
 
-from shared.chat_message import ChatRecord
 from shared.errors import SpoolError
+from shared.record import Record
 from shared.reports import LOST_SPOOL_DAMAGED, LOST_SPOOL_FULL
 from shared.spool_file import (
     PAGE_BYTES,
@@ -45,7 +45,7 @@ SHRINK_BYTES = 8 * 1024 * 1024
 _ROW_OVERHEAD_BYTES = 20
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _Result = TypeVar("_Result")
-_decode = msgspec.msgpack.Decoder(ChatRecord).decode
+_decode = msgspec.msgpack.Decoder(Record).decode
 
 
 class Spool:
@@ -101,7 +101,7 @@ class Spool:
                 self._database.close()
             self._database = None
 
-    def append(self, records: Sequence[ChatRecord], sent: bool = False) -> range:
+    def append(self, records: Sequence[Record], sent: bool = False) -> range:
         """Store as many of ``records``, from the first, as one transaction takes; give their numbers.
 
         ``sent``: they are on their way to Kafka already; unless older ones are to be sent, ``read_on`` leaves
@@ -126,7 +126,7 @@ class Spool:
             self._unsent += taken
         return numbers
 
-    def read_on(self, limit: int) -> list[tuple[int, ChatRecord]]:
+    def read_on(self, limit: int) -> list[tuple[int, Record]]:
         """The next messages with their numbers, in order, each once; they stay stored until ``remove``."""
         if not self.unsent:
             return []
@@ -160,7 +160,7 @@ class Spool:
         if not self.messages:
             self._shrink()
 
-    def newest(self, limit: int) -> list[ChatRecord]:
+    def newest(self, limit: int) -> list[Record]:
         """The messages that were stored last, in no order."""
         rows = self._run(
             lambda database: database.execute(
@@ -178,7 +178,7 @@ class Spool:
         )
         return self._data_version != before
 
-    def rests(self, limit: int) -> list[tuple[int, str, ChatRecord]]:
+    def rests(self, limit: int) -> list[tuple[int, str, Record]]:
         """The oldest messages that readers have left here: number among the rests, reader, message."""
         rows = self._run(
             lambda database: database.execute(
@@ -192,7 +192,7 @@ class Spool:
             self._run(lambda database: delete_rests(database, unreadable))
         return [(number, reader, record) for number, reader, record in found if record is not None]
 
-    def take_over(self, up_to: int, records: Sequence[ChatRecord]) -> None:
+    def take_over(self, up_to: int, records: Sequence[Record]) -> None:
         """Store ``records`` in place of the rests with numbers up to ``up_to``."""
         taken = Counter(record.channel for record in records)
 
@@ -207,7 +207,7 @@ class Spool:
         self._stored += taken
         self._unsent += taken
 
-    def _decoded(self, blob: bytes) -> ChatRecord | None:
+    def _decoded(self, blob: bytes) -> Record | None:
         try:
             return _decode(blob)
         except (msgspec.DecodeError, UnicodeDecodeError, TypeError):
@@ -322,7 +322,7 @@ class Spool:
         )
 
 
-def leave_rest(path: Path, max_bytes: int, reader: str, records: Iterable[ChatRecord]) -> None:
+def leave_rest(path: Path, max_bytes: int, reader: str, records: Iterable[Record]) -> None:
     """Put what the program ``reader`` could not hand off into the spool, all or nothing.
 
     Raises SpoolError.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from shared.chat_message import ChatRecord
+from shared.record import Record
 
 PAGE_BYTES = 4096
 # How long another process may hold the file: the producer's loop shall not stand still for long.
@@ -97,7 +97,7 @@ def used_pages(database: sqlite3.Connection) -> int:
     return pages - free
 
 
-def first_blobs(records: Sequence[ChatRecord], limit_bytes: int) -> list[bytes]:
+def first_blobs(records: Sequence[Record], limit_bytes: int) -> list[bytes]:
     """The first of ``records`` as they are stored, one at least, up to the limit."""
     blobs: list[bytes] = []
     left = limit_bytes

@@ -13,9 +13,9 @@ from typing import Protocol
 
 from loguru import logger
 
-from shared.chat_message import ChatRecord
 from shared.errors import SpoolError
 from shared.handoff_server import PendingBatch
+from shared.record import Record
 from shared.reports import BUCKET_SECONDS, LOST_REFUSED
 from shared.seen_ids import KEEP_AT_LEAST, SeenIds, key_of
 from shared.spool import Spool
@@ -46,7 +46,7 @@ class Sink(Protocol):
     def full(self) -> bool: ...  # noqa: D102
     @property
     def has_room(self) -> bool: ...  # noqa: D102
-    def send(self, record: ChatRecord, token: object) -> None: ...  # noqa: D102
+    def send(self, record: Record, token: object) -> None: ...  # noqa: D102
     def collect(self) -> list[Outcome]: ...  # noqa: D102
     def take_tail(self) -> Tail | None: ...  # noqa: D102
 
@@ -56,7 +56,7 @@ class _Item:
 
     __slots__ = ("batches", "key", "record", "row", "sent_at")
 
-    def __init__(self, key: str, record: ChatRecord, batches: list[PendingBatch], row: int = 0) -> None:
+    def __init__(self, key: str, record: Record, batches: list[PendingBatch], row: int = 0) -> None:
         self.key = key
         self.record = record
         self.batches = batches
@@ -154,7 +154,7 @@ class Delivery:
             return self._sink.has_room
         return len(self._buffer) + self._merging <= MAX_RECORDS // 2 and self._buffer_bytes <= MAX_BYTES // 2
 
-    def take_in(self, record: ChatRecord, batch: PendingBatch) -> None:
+    def take_in(self, record: Record, batch: PendingBatch) -> None:
         """Take a record over, or leave it out when it was there before."""
         if record.id:
             key = key_of(record.channel, record.id)
@@ -252,7 +252,7 @@ class Delivery:
             self._buffer[item.key] = item
             self._buffer_bytes += len(item.record.value)
 
-    def _leave_out(self, key: str, record: ChatRecord, batch: PendingBatch, known: _Item | None) -> None:
+    def _leave_out(self, key: str, record: Record, batch: PendingBatch, known: _Item | None) -> None:
         if key in self._counted:
             self._counted.discard(key)
         else:
@@ -417,7 +417,7 @@ class Delivery:
         return max(0.0, min(waits), self._spool_retry_at - now) if waits else None
 
 
-def _log_refused(record: ChatRecord, reason: str) -> None:
+def _log_refused(record: Record, reason: str) -> None:
     logger.error(
         "Kafka refuses a message of {} for good, it is left out: id {}, {} bytes, {}",
         record.channel,

@@ -15,7 +15,7 @@ from typing import Any
 from kafka import errors as kafka_errors
 from loguru import logger
 
-from shared.chat_message import ChatRecord
+from shared.record import Record
 from shared.seen_ids import key_of
 from shared.settings import Settings
 from workers.kafka_client import describe
@@ -39,7 +39,7 @@ class Outcome:
 
     __slots__ = ("record", "refused", "token")
 
-    def __init__(self, record: ChatRecord, token: Any, refused: str | None) -> None:
+    def __init__(self, record: Record, token: Any, refused: str | None) -> None:
         self.record = record
         self.token = token
         self.refused = refused
@@ -48,7 +48,7 @@ class Outcome:
 class _Entry:
     __slots__ = ("alone", "index", "reached_kafka", "record", "size", "token")
 
-    def __init__(self, index: int, record: ChatRecord, token: Any) -> None:
+    def __init__(self, index: int, record: Record, token: Any) -> None:
         self.index = index
         self.record = record
         self.token = token
@@ -132,7 +132,7 @@ class KafkaSink:
         tail, self._tail = self._tail, None
         return tail
 
-    def send(self, record: ChatRecord, token: Any) -> None:
+    def send(self, record: Record, token: Any) -> None:
         """Take a record over; ``collect`` gives ``token`` back with the outcome."""
         entry = _Entry(self._next_index, record, token)
         self._next_index += 1
@@ -275,7 +275,7 @@ class KafkaSink:
             self._transmit(self._held.popleft())
 
 
-def _headers(record: ChatRecord) -> list[tuple[str, bytes]]:
+def _headers(record: Record) -> list[tuple[str, bytes]]:
     headers = [("id", record.id.encode())] if record.id else []
     if record.source_id:
         headers.append(("source-id", record.source_id.encode()))

@@ -2,7 +2,7 @@
 
 from loguru import logger
 
-from shared.chat_message import ChatRecord
+from shared.record import Record
 from shared.seen_ids import SeenIds, key_of
 from shared.spool import Spool
 from workers.merge import Copies
@@ -10,14 +10,14 @@ from workers.merge import Copies
 ROWS = 20_000
 
 
-def take_over_rests(spool: Spool, seen: SeenIds) -> list[ChatRecord]:
+def take_over_rests(spool: Spool, seen: SeenIds) -> list[Record]:
     """Put what is new of the rests behind the other messages in the spool, and remember it as seen.
 
     Gives what was left out as a duplicate. Raises SpoolError; what was taken over until then is.
     """
-    duplicates: list[ChatRecord] = []
+    duplicates: list[Record] = []
     while rests := spool.rests(ROWS):
-        found: dict[str, ChatRecord] = {}
+        found: dict[str, Record] = {}
         # Readers of the same channel left theirs one after the other.
         left = Copies()
         for number, reader, record in rests:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from shared import settings
-from shared.chat_message import ChatRecord
 from shared.errors import KafkaUnavailable
 from shared.paths import Paths
+from shared.record import Record
 from tests.processes.broker import Broker
 from tests.processes.kafka_reader import KafkaReader
 
@@ -23,9 +23,9 @@ with warnings.catch_warnings():
     from workers.kafka_sink import KafkaSink, Outcome
 
 
-def record(number: int, channel: str = "xqc", size: int = 200) -> ChatRecord:
+def record(number: int, channel: str = "xqc", size: int = 200) -> Record:
     now = time.time_ns() // 1_000_000
-    return ChatRecord(channel, f"id-{number}", now, now, "", "", b'"' + b"x" * size + b'"')
+    return Record(channel, f"id-{number}", now, now, "", "", b'"' + b"x" * size + b'"')
 
 
 def wake() -> None:
@@ -71,9 +71,9 @@ def test_records_arrive_with_key_headers_timestamp_and_javas_partition(
 ) -> None:
     sink = sink_for(tmp_path, topic, broker, compression)
     connect(sink)
-    mirrored = ChatRecord("xqc", "a", 1234567890123, 5, "b", "77", b"{}")
+    mirrored = Record("xqc", "a", 1234567890123, 5, "b", "77", b"{}")
     sink.send(mirrored, "token")
-    sink.send(ChatRecord("forsen", "", 1234567890124, 5, "", "", b"{}"), "other")
+    sink.send(Record("forsen", "", 1234567890124, 5, "", "", b"{}"), "other")
     outcomes = collect(sink, 2)
     assert {outcome.token for outcome in outcomes} == {"token", "other"}
     assert all(outcome.refused is None for outcome in outcomes)

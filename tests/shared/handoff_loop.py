@@ -5,15 +5,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from shared.chat_message import ChatRecord
 from shared.handoff_client import HandoffClient
 from shared.handoff_server import HandoffServer, PendingBatch
+from shared.record import Record
 
 WAIT_SECONDS = 10.0
 
 
-def record(number: int, channel: str = "xqc", size: int = 20) -> ChatRecord:
-    return ChatRecord(channel, f"id-{number}", 1, 1, "", "", b"x" * size)
+def record(number: int, channel: str = "xqc", size: int = 20) -> Record:
+    return Record(channel, f"id-{number}", 1, 1, "", "", b"x" * size)
 
 
 class ServerLoop:
@@ -22,7 +22,7 @@ class ServerLoop:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.selector = selectors.DefaultSelector()
-        self.taken: list[tuple[ChatRecord, PendingBatch]] = []
+        self.taken: list[tuple[Record, PendingBatch]] = []
         self.ids_made_durable: list[str] = []
         self.server = HandoffServer(
             folder / "handoff.sock",

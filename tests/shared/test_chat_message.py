@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from shared.chat_message import ChatParser, ChatRecord, LineRejected
+from shared.chat_message import ChatParser, LineRejected
 from shared.irc_line import LineSplitter, parse_line
+from shared.record import Record
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "schema" / "chat-message.schema.json").read_text())
@@ -23,7 +24,7 @@ MINUTE_MS = 60_000
 FAST = settings(deadline=None, derandomize=True, max_examples=200)
 
 
-def read(line: bytes, parser: ChatParser | None = None, received_ms: int = NOW_MS) -> ChatRecord:
+def read(line: bytes, parser: ChatParser | None = None, received_ms: int = NOW_MS) -> Record:
     parts = parse_line(line)
     assert parts is not None
     record = (parser or ChatParser()).read(parts, received_ms)
@@ -31,7 +32,7 @@ def read(line: bytes, parser: ChatParser | None = None, received_ms: int = NOW_M
     return record
 
 
-def value_of(record: ChatRecord) -> dict[str, Any]:
+def value_of(record: Record) -> dict[str, Any]:
     pairs = json.loads(record.value.decode(), object_pairs_hook=list)
     assert [name for name, _ in pairs] == FIELDS
     value = dict(pairs)

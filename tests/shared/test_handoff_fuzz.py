@@ -15,17 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared import handoff
-from shared.chat_message import ChatRecord
 from shared.errors import HandoffError
 from shared.handoff import Ack, Batch, Challenge, Hello, Welcome
 from shared.handoff_client import HandoffClient
+from shared.record import Record
 from tests.shared.handoff_loop import WAIT_SECONDS, ServerLoop, record
 
 bounded = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 numbers = st.integers(-3, 12) | st.integers(-(2**63), 2**64 - 1)
 evil_records = st.builds(
-    ChatRecord,
+    Record,
     st.text(max_size=5),
     st.text(max_size=5).map("evil-{}".format),
     numbers,

@@ -15,8 +15,8 @@ import pytest
 
 from shared import spool as spool_module
 from shared import spool_file
-from shared.chat_message import ChatRecord
 from shared.errors import SpoolError
+from shared.record import Record
 from shared.spool import Spool, leave_rest
 from tests.shared.handoff_loop import record
 
@@ -35,19 +35,19 @@ def spool(path: Path) -> Iterator[Spool]:
     spool.close()
 
 
-def fill(spool: Spool, records: list[ChatRecord]) -> list[int]:
+def fill(spool: Spool, records: list[Record]) -> list[int]:
     numbers: list[int] = []
     while len(numbers) < len(records):
         numbers += spool.append(records[len(numbers) :])
     return numbers
 
 
-def ids(found: list[tuple[int, ChatRecord]]) -> list[str]:
+def ids(found: list[tuple[int, Record]]) -> list[str]:
     return [one.id for _number, one in found]
 
 
 def test_messages_come_back_in_order_each_once_and_whole(spool: Spool) -> None:
-    source = ChatRecord("xqc", "a", 123, 456, "s", "r", "ü😀".encode())
+    source = Record("xqc", "a", 123, 456, "s", "r", "ü😀".encode())
     fill(spool, [source, *(record(number) for number in range(10))])
     first = spool.read_on(4)
     assert first[0][1] == source

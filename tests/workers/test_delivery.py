@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.chat_message import ChatRecord
 from shared.errors import SpoolError
 from shared.handoff_server import PendingBatch, Session
+from shared.record import Record
 from shared.reports import BUCKET_SECONDS
 from shared.seen_ids import key_of
 from shared.spool import Spool, leave_rest
@@ -33,11 +33,11 @@ class ScriptedSink:
         self.has_room = True
         self.tail = tail
         self.uncounted: dict[str, str] = {}
-        self.sent: list[tuple[ChatRecord, object]] = []
+        self.sent: list[tuple[Record, object]] = []
         self.outcomes: list[Outcome] = []
-        self.topic: list[ChatRecord] = []
+        self.topic: list[Record] = []
 
-    def send(self, one: ChatRecord, token: object) -> None:
+    def send(self, one: Record, token: object) -> None:
         self.sent.append((one, token))
 
     def collect(self) -> list[Outcome]:
@@ -77,7 +77,7 @@ class Desk:
         )
         self.delivery.open()
 
-    def take_in(self, *records: ChatRecord, session: Session | None = None) -> PendingBatch:
+    def take_in(self, *records: Record, session: Session | None = None) -> PendingBatch:
         batch = PendingBatch(session or self.session, 1, len(records))
         for one in records:
             self.delivery.take_in(one, batch)
@@ -100,7 +100,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     desk.spool.close()
 
 
-def ids(records: list[ChatRecord]) -> list[str]:
+def ids(records: list[Record]) -> list[str]:
     return [one.id for one in records]
 
 
@@ -179,7 +179,7 @@ def test_a_copy_is_durable_only_when_the_first_one_is(desk: Desk) -> None:
 
 
 def test_messages_without_an_id_are_all_kept(desk: Desk) -> None:
-    nameless = ChatRecord("xqc", "", 1, 1, "", "", b"{}")
+    nameless = Record("xqc", "", 1, 1, "", "", b"{}")
     desk.take_in(nameless, nameless)
     desk.outage()
     desk.sink.append()
@@ -280,7 +280,7 @@ class FullDisk(Spool):
 
     full = False
 
-    def append(self, records: Sequence[ChatRecord], sent: bool = False) -> range:
+    def append(self, records: Sequence[Record], sent: bool = False) -> range:
         if self.full:
             raise SpoolError("disk full")
         return super().append(records, sent)
@@ -382,8 +382,8 @@ def pair(tmp_path: Path) -> Iterator[Desk]:
 OTHER = Session("reader-xqc-2")
 
 
-def fresh(desk: Desk, number: int) -> ChatRecord:
-    return ChatRecord("xqc", f"id-{number}", 1, int(desk.now * 1000), "", "", b"{}")
+def fresh(desk: Desk, number: int) -> Record:
+    return Record("xqc", f"id-{number}", 1, int(desk.now * 1000), "", "", b"{}")
 
 
 def sent(desk: Desk) -> list[str]:
@@ -465,9 +465,9 @@ class _Story:
     def __init__(self, folder: Path, copies: int) -> None:
         self.folder = folder
         self.copies = copies
-        self.topic: list[ChatRecord] = []
+        self.topic: list[Record] = []
         self.next = 0
-        self.outbox: list[ChatRecord] = []
+        self.outbox: list[Record] = []
         self.desk = self._start()
 
     def _start(self) -> Desk:
