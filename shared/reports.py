@@ -11,9 +11,21 @@ LOST_NOT_STORED = "not_stored"
 LOST_SPOOL_FULL = "spool_full"
 LOST_SPOOL_DAMAGED = "spool_damaged"
 LOST_REFUSED = "refused_by_kafka"
-LOST_REASONS = (LOST_OUTBOX, LOST_NOT_STORED, LOST_SPOOL_FULL, LOST_SPOOL_DAMAGED, LOST_REFUSED)
+LOST_NO_TOPIC = "no_topic"
+LOST_REASONS = (
+    LOST_OUTBOX,
+    LOST_NOT_STORED,
+    LOST_SPOOL_FULL,
+    LOST_SPOOL_DAMAGED,
+    LOST_REFUSED,
+    LOST_NO_TOPIC,
+)
 """Why a message can be lost: no producer took it for too long; it could not be put into the spool at a stop;
-the spool was full; or damaged; Kafka refuses it for good."""
+the spool was full; or damaged; Kafka refuses it for good; the topic of events was switched off while an event
+waited."""
+
+Offsets = dict[str, dict[int, int]]
+"""By topic and partition."""
 
 _SHORT = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 BUCKET_SECONDS = (*_SHORT, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0)
@@ -50,17 +62,20 @@ class DeliveredReport(msgspec.Struct):
     """One channel of the producer."""
 
     delivered: int = 0
+    """Chat messages; events have counters of their own."""
     duplicate: int = 0
     lost: dict[str, int] = {}
+    """Of both."""
+    events_delivered: int = 0
+    events_duplicate: int = 0
 
 
 class Counted(msgspec.Struct):
     """Up to where the producer has counted what it delivered: a successor counts what is behind that."""
 
     addresses: list[str] = []
-    topic: str = ""
-    offsets: dict[int, int] = {}
-    """By partition, the first that was not counted."""
+    topics: Offsets = {}
+    """The first that were not counted."""
 
 
 class ProducerReport(msgspec.Struct):

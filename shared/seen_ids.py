@@ -4,22 +4,35 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from shared.record import Record
+
 KEEP_SECONDS = 600.0
 KEEP_AT_LEAST = 100_000
 KEEP_AT_MOST = 1_000_000
 
 
-def key_of(channel: str, message_id: str) -> str:
-    """What a message is known by.
+def key_of(channel: str, record_id: str, is_event: bool = False) -> str:
+    """What a record is known by.
 
     Twitch gives a message of a shared chat another id in every channel, but only says so for those; the
-    channel is part of the key so that two channels can never hide each other's messages.
+    channel is part of the key so that two channels can never hide each other's messages. A message and the
+    event that tells of it have the same id.
     """
-    return f"{channel} {message_id}"
+    return f"\n{channel} {record_id}" if is_event else f"{channel} {record_id}"
+
+
+def key_of_record(record: Record) -> str:
+    """The same of a record that has an id."""
+    return key_of(record.channel, record.id, is_event=bool(record.type))
+
+
+def is_event_key(key: str) -> bool:
+    """Whether a key is of an event."""
+    return key.startswith("\n")
 
 
 class SeenIds:
-    """Remembers messages: those of the last ten minutes, and the newest 100,000 in any case.
+    """Remembers records: those of the last ten minutes, and the newest 100,000 in any case.
 
     At most a million are kept (about 230 MB), whatever the rate. ``clock`` gives monotonic seconds.
     """

@@ -174,6 +174,12 @@ SETTINGS = (
         _topic,
         "1 to 249 of letters, digits, dot, underscore, hyphen",
     ),
+    Setting(
+        "KAFKA_TOPIC_CHAT_EVENTS",
+        "",
+        _optional(_topic),
+        "1 to 249 of letters, digits, dot, underscore, hyphen, or empty",
+    ),
     Setting("KAFKA_TOPIC_PARTITIONS", "3", _number(1, 10_000), "1 to 10000"),
     Setting("KAFKA_REPLICATION_FACTOR", "", _optional(_number(1, 100)), "1 to 100, or empty"),
     Setting(
@@ -226,6 +232,7 @@ class Settings:
     twitch_id_url: str
     kafka_brokers: tuple[str, ...]
     kafka_topic_chat_messages: str
+    kafka_topic_chat_events: str | None
     kafka_topic_partitions: int
     kafka_replication_factor: int | None
     kafka_topic_retention_ms: int | None
@@ -253,6 +260,12 @@ class Settings:
     def kafka_addresses(self) -> tuple[str, ...]:
         """``host:port`` of the brokers to talk to, the embedded one where no other is named."""
         return self.kafka_brokers or (f"127.0.0.1:{self.embedded_kafka_port}",)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topic of chat messages, and that of events where there is one."""
+        events = self.kafka_topic_chat_events
+        return (self.kafka_topic_chat_messages, events) if events else (self.kafka_topic_chat_messages,)
 
     def __repr__(self) -> str:
         """Without values: some are secrets, and a repr ends up in logs."""
@@ -300,6 +313,11 @@ def _check_together(values: Mapping[str, Any]) -> None:
         for name in ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password"):
             if not values[name]:
                 raise SettingsError(f"{name.upper()} is empty: KAFKA_SECURITY_PROTOCOL={protocol} needs it")
+    if values["kafka_topic_chat_events"] == values["kafka_topic_chat_messages"]:
+        raise SettingsError(
+            f"KAFKA_TOPIC_CHAT_EVENTS={values['kafka_topic_chat_events']!r} is not usable: legal is another "
+            "topic than KAFKA_TOPIC_CHAT_MESSAGES, or empty"
+        )
     if values["kafka_ssl_cafile"] and not Path(values["kafka_ssl_cafile"]).is_file():
         raise SettingsError(
             f"KAFKA_SSL_CAFILE={values['kafka_ssl_cafile']!r} is not usable: no such file; "

@@ -16,8 +16,8 @@ from loguru import logger
 from shared.errors import SpoolError
 from shared.handoff_server import PendingBatch
 from shared.record import Record
-from shared.reports import BUCKET_SECONDS, LOST_REFUSED
-from shared.seen_ids import KEEP_AT_LEAST, SeenIds, key_of
+from shared.reports import BUCKET_SECONDS, LOST_NO_TOPIC, LOST_REFUSED
+from shared.seen_ids import KEEP_AT_LEAST, SeenIds, is_event_key, key_of_record
 from shared.spool import Spool
 from shared.timing import Reminder
 from workers.kafka_sink import MAX_BYTES, MAX_RECORDS, Outcome
@@ -68,8 +68,9 @@ class Delivery:
     """Owns every record between the hand-off and Kafka.
 
     ``is_durable`` is called once for each record that was taken in, with its batch. ``copies`` is how many
-    readers a channel has. ``clock`` gives monotonic seconds, ``wall_clock_ms`` the time that readers stamp
-    records with. One thread calls the methods; none of them blocks but for a commit to the disk.
+    readers a channel has. ``takes_events`` says whether there is a topic for events. ``clock`` gives
+    monotonic seconds, ``wall_clock_ms`` the time that readers stamp records with. One thread calls the
+    methods; none of them blocks but for a commit to the disk.
     """
 
     def __init__(
@@ -78,11 +79,12 @@ class Delivery:
         spool: Spool,
         is_durable: Callable[[PendingBatch], None],
         copies: int = 1,
+        takes_events: bool = False,
         clock: Callable[[], float] = time.monotonic,
         wall_clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        """Per channel: delivered, duplicate."""
+        """Per channel: delivered, duplicate; events_delivered, events_duplicate."""
         self.lost: Counter[tuple[str, str]] = Counter()
         """Per channel and reason, besides ``spool.lost``."""
         self.delivery_buckets = [0] * (len(_BUCKETS_MS) + 1)
@@ -94,7 +96,9 @@ class Delivery:
         self._is_durable = is_durable
         self._clock = clock
         self._wall_clock_ms = wall_clock_ms
-        self._seen = SeenIds()
+        # With events every message has two.
+        self._keep_ids = KEEP_AT_LEAST * (2 if takes_events else 1)
+        self._seen = SeenIds(at_least=self._keep_ids)
         # Read back from the topic: what is older here than that may be there already.
         self._in_topic: set[str] = set()
         self._in_topic_until = 0.0
@@ -113,6 +117,8 @@ class Delivery:
         self._spool_retry_at = float("-inf")
         self._spool_fails = False
         self._spool_reminder = Reminder(REMIND_SECONDS, clock)
+        self._takes_events = takes_events
+        self._no_topic_reminder = Reminder(REMIND_SECONDS, clock)
         # Whether a new record goes straight to Kafka; it cannot change between two rounds of `work`.
         self._is_direct = False
         self._nameless = 0
@@ -121,9 +127,9 @@ class Delivery:
     def open(self) -> None:
         """Learn what is in the spool. Without a usable one chat goes on as long as Kafka takes it."""
         try:
-            for record in self._spool.newest(KEEP_AT_LEAST):
+            for record in self._spool.newest(self._keep_ids):
                 if record.id:
-                    self._seen.add(key_of(record.channel, record.id))
+                    self._seen.add(key_of_record(record))
             self._take_over_rests()
         except SpoolError as error:
             logger.error("{}", error)
@@ -156,8 +162,12 @@ class Delivery:
 
     def take_in(self, record: Record, batch: PendingBatch) -> None:
         """Take a record over, or leave it out when it was there before."""
+        if record.type and not self._takes_events:
+            self._give_up(record)
+            self._is_durable(batch)
+            return
         if record.id:
-            key = key_of(record.channel, record.id)
+            key = key_of_record(record)
             known = self._in_flight.get(key) or self._buffer.get(key)
             if known is None and self._merger is not None:
                 known = self._merger.get(key)
@@ -256,7 +266,7 @@ class Delivery:
         if key in self._counted:
             self._counted.discard(key)
         else:
-            self.counts[record.channel]["duplicate"] += 1
+            self.counts[record.channel][_named("duplicate", record)] += 1
         if known is not None and known.batches:
             # It is durable when the first copy is: until then its reader keeps this one.
             known.batches.append(batch)
@@ -266,7 +276,7 @@ class Delivery:
     def _send_unless_there(self, item: _Item) -> None:
         if item.key in self._in_topic:
             if item.key not in self._counted:
-                self.counts[item.record.channel]["delivered"] += 1
+                self.counts[item.record.channel][_named("delivered", item.record)] += 1
             self._counted.discard(item.key)
             self._durable(item)
         else:
@@ -285,15 +295,28 @@ class Delivery:
             item: _Item = outcome.token
             del self._in_flight[item.key]
             if outcome.refused is None:
-                self.counts[item.record.channel]["delivered"] += 1
-                # Readers stamp with the wall clock, which may have been set back since.
-                took_ms = max(0, now_ms - item.record.received_ms)
-                self.delivery_buckets[bisect_left(_BUCKETS_MS, took_ms)] += 1
-                self.delivery_ms += took_ms
+                self.counts[item.record.channel][_named("delivered", item.record)] += 1
+                if not item.record.type:
+                    self._time(now_ms - item.record.received_ms)
             else:
                 self.lost[item.record.channel, LOST_REFUSED] += 1
                 _log_refused(item.record, outcome.refused)
             self._done(item)
+
+    def _time(self, took_ms: int) -> None:
+        # Readers stamp with the wall clock, which may have been set back since.
+        took_ms = max(0, took_ms)
+        self.delivery_buckets[bisect_left(_BUCKETS_MS, took_ms)] += 1
+        self.delivery_ms += took_ms
+
+    def _give_up(self, record: Record) -> None:
+        """An event that was read before the topic of events was switched off."""
+        self.lost[record.channel, LOST_NO_TOPIC] += 1
+        if self._no_topic_reminder.is_due():
+            logger.warning(
+                "events that were waiting are left out, as KAFKA_TOPIC_CHAT_EVENTS is empty; {} so far",
+                sum(count for (_channel, reason), count in self.lost.items() if reason == LOST_NO_TOPIC),
+            )
 
     def _done(self, item: _Item) -> None:
         """Kafka has it, or will never take it."""
@@ -312,8 +335,8 @@ class Delivery:
         """Learn what is newest in the topic: a predecessor's, or what a broken connection brought there."""
         for key in tail.keys:
             self._seen.add(key)
-        for channel in tail.uncounted.values():
-            self.counts[channel]["delivered"] += 1
+        for key, channel in tail.uncounted.items():
+            self.counts[channel]["events_delivered" if is_event_key(key) else "delivered"] += 1
         self._counted = set(tail.uncounted)
         if self._spool.unsent or self._buffer or self._merging:
             self._in_topic |= tail.keys
@@ -361,7 +384,11 @@ class Delivery:
         for row, record in self._spool.read_on(_DRAIN_ROWS):
             if row in self._sent_rows:
                 continue
-            key = key_of(record.channel, record.id) if record.id else f"\0row {row}"
+            if record.type and not self._takes_events:
+                self._give_up(record)
+                self._delivered_rows.append((row, record.channel))
+                continue
+            key = key_of_record(record) if record.id else f"\0row {row}"
             if key in self._in_topic or key in self._in_flight:
                 self._delivered_rows.append((row, record.channel))
             else:
@@ -400,7 +427,7 @@ class Delivery:
         if not self._spool.changed_by_others():
             return
         for duplicate in take_over_rests(self._spool, self._seen):
-            self.counts[duplicate.channel]["duplicate"] += 1
+            self.counts[duplicate.channel][_named("duplicate", duplicate)] += 1
 
     def _due_seconds(self, now: float) -> float | None:
         waits = []
@@ -415,6 +442,10 @@ class Delivery:
         if not self.spooling and (left := self._outage.left_seconds()) is not None:
             waits.append(left)
         return max(0.0, min(waits), self._spool_retry_at - now) if waits else None
+
+
+def _named(count: str, record: Record) -> str:
+    return f"events_{count}" if record.type else count
 
 
 def _log_refused(record: Record, reason: str) -> None:

@@ -59,11 +59,18 @@ def open_client(kind: Callable[..., _Client], options: dict[str, Any]) -> _Clien
         raise
 
 
-def ensure_topic(settings: Settings) -> None:
-    """Make the topic when it is missing. Blocks for some seconds at most. Raises what kafka-python raises."""
-    topic = settings.kafka_topic_chat_messages
-    retention = settings.kafka_topic_retention_ms
+def ensure_topics(settings: Settings) -> None:
+    """Make those topics that are missing. Blocks for some seconds. Raises what kafka-python raises."""
     admin = open_client(KafkaAdminClient, connection_options(settings))
+    try:
+        for topic in settings.topics:
+            _ensure_topic(admin, topic, settings)
+    finally:
+        admin.close()
+
+
+def _ensure_topic(admin: KafkaAdminClient, topic: str, settings: Settings) -> None:
+    retention = settings.kafka_topic_retention_ms
     try:
         topics = admin.describe_topics([topic])
         if topics and not topics[0].get("error_code"):
@@ -84,8 +91,6 @@ def ensure_topic(settings: Settings) -> None:
     except kafka_errors.AuthorizationError as error:
         # Whoever may only write must not fail here: the topic may well be there.
         logger.warning("topic {} could not be looked up or created: {}", topic, describe(error))
-    finally:
-        admin.close()
 
 
 def or_unavailable(settings: Settings, work: Callable[[], _Result]) -> _Result:

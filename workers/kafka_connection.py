@@ -13,12 +13,13 @@ from kafka.partitioner.default import murmur2
 from loguru import logger
 
 from shared.errors import KafkaUnavailable
+from shared.reports import Offsets
 from shared.settings import Settings
 from shared.timing import Backoff
 from workers.kafka_client import (
     connection_options,
     count_partitions,
-    ensure_topic,
+    ensure_topics,
     in_thread,
     or_unavailable,
 )
@@ -41,12 +42,12 @@ NO_DELIVERY_TIMEOUT_MS = 2**31 - 1
 @dataclass(frozen=True)
 class _Opened:
     producer: KafkaProducer
-    partition_count: int
+    partition_counts: dict[str, int]
     tail: Tail | None
 
 
 class KafkaConnection:
-    """A kafka-python producer for one topic, replaced by a new one whenever it was abandoned.
+    """A kafka-python producer for our topics, replaced by a new one whenever it was abandoned.
 
     ``wake`` is called from other threads when ``advance`` has something to do. ``clock`` gives monotonic
     seconds. ``producer_options`` are kafka-python's, instead of ours. ``counted`` is up to where a
@@ -60,7 +61,7 @@ class KafkaConnection:
         clock: Callable[[], float] = time.monotonic,
         replace_after_seconds: float = REPLACE_AFTER_SECONDS,
         producer_options: Mapping[str, Any] | None = None,
-        counted: Mapping[int, int] | None = None,
+        counted: Offsets | None = None,
     ) -> None:
         self.producer: KafkaProducer | None = None
         """None while there is no connection; kafka-python sees to broken sockets by itself."""
@@ -69,7 +70,6 @@ class KafkaConnection:
         self.must_read_back = True
         """Whether the next connection begins with reading the newest records back."""
         self._settings = settings
-        self._topic = settings.kafka_topic_chat_messages
         self._wake = wake
         self._clock = clock
         self._counted = dict(counted or {})
@@ -82,8 +82,8 @@ class KafkaConnection:
         self._probing: Future[None] | None = None
         self._probe_at = 0.0
         self._reachable_since: float | None = None
-        self._partition_count = 0
-        self._partitions: dict[bytes, int] = {}
+        self._partition_counts: dict[str, int] = {}
+        self._partitions: dict[tuple[str, bytes], int] = {}
         self._partitions_checked_at = 0.0
         self._heard_at = float("-inf")
 
@@ -116,7 +116,7 @@ class KafkaConnection:
         self.trouble = ""
         self.producer = opened.producer
         self._heard_at = self._clock()
-        self._partition_count = opened.partition_count
+        self._partition_counts = opened.partition_counts
         self._partitions.clear()
         self._reachable_since = None
         if opened.tail is not None:
@@ -133,11 +133,12 @@ class KafkaConnection:
             return max(0.0, self._heard_at + SILENT_SECONDS - self._clock())
         return None
 
-    def partition_of(self, key: bytes) -> int:
-        """The partition that Java's default partitioner gives the key."""
-        partition = self._partitions.get(key)
+    def partition_of(self, topic: str, key: bytes) -> int:
+        """The partition of the topic that Java's default partitioner gives the key."""
+        partition = self._partitions.get((topic, key))
         if partition is None:
-            partition = self._partitions[key] = (murmur2(key) & 0x7FFFFFFF) % self._partition_count
+            partition = (murmur2(key) & 0x7FFFFFFF) % self._partition_counts[topic]
+            self._partitions[topic, key] = partition
         return partition
 
     def works(self) -> None:
@@ -146,7 +147,7 @@ class KafkaConnection:
         self._heard_at = self._clock()
 
     def watch(self, silent_seconds: float) -> None:
-        """Follow the topic's partitions; find out why Kafka has acknowledged nothing for so long."""
+        """Follow the topics' partitions; find out why Kafka has acknowledged nothing for so long."""
         if self.producer is None:
             return
         if silent_seconds < PROBE_AFTER_SECONDS:
@@ -177,14 +178,16 @@ class KafkaConnection:
             _close(producer, timeout_seconds)
 
     def _open(self, read_back: bool) -> _Opened:
-        """Find a broker and the topic, which is made when it is missing. Blocks; in a thread of its own."""
+        """Find a broker and the topics, which are made when missing. Blocks; in a thread of its own."""
 
         def work() -> _Opened:
-            ensure_topic(self._settings)
+            ensure_topics(self._settings)
             tail = read_tail(self._settings, self._counted) if read_back else None
             producer = KafkaProducer(**self._producer_options())
             try:
-                count = count_partitions(producer.partitions_for(self._topic))
+                counts = {
+                    topic: count_partitions(producer.partitions_for(topic)) for topic in self._settings.topics
+                }
             except BaseException:
                 _close(producer, 0)
                 raise
@@ -192,7 +195,7 @@ class KafkaConnection:
             producer._metadata.add_listener(self._on_answer)
             if self._closed:
                 _close(producer, 0)
-            return _Opened(producer, count, tail)
+            return _Opened(producer, counts, tail)
 
         return or_unavailable(self._settings, work)
 
@@ -204,7 +207,7 @@ class KafkaConnection:
             self._wake()
 
     def _probe(self) -> None:
-        """Look whether a broker answers and has the topic, which may have been deleted."""
+        """Look whether a broker answers and has the topics, which may have been deleted."""
         now = self._clock()
         if self._probing is not None:
             if self._probing.done():
@@ -213,7 +216,7 @@ class KafkaConnection:
                 self._probing = None
         elif now >= self._probe_at:
             self._probe_at = now + PROBE_EVERY_SECONDS
-            work = functools.partial(ensure_topic, self._settings)
+            work = functools.partial(ensure_topics, self._settings)
             self._probing = in_thread(lambda: or_unavailable(self._settings, work), self._wake)
 
     def _follow_partitions(self, producer: KafkaProducer) -> None:
@@ -222,19 +225,20 @@ class KafkaConnection:
         if now - self._partitions_checked_at < PARTITIONS_CHECK_SECONDS:
             return
         self._partitions_checked_at = now
-        try:
-            count = count_partitions(producer.partitions_for(self._topic))
-        except kafka_errors.KafkaError:
-            return
-        if count != self._partition_count:
-            logger.warning(
-                "topic {} has {} partitions now, {} before: channels may change their partition",
-                self._topic,
-                count,
-                self._partition_count,
-            )
-            self._partition_count = count
-            self._partitions.clear()
+        for topic, before in self._partition_counts.items():
+            try:
+                count = count_partitions(producer.partitions_for(topic))
+            except kafka_errors.KafkaError:
+                continue
+            if count != before:
+                logger.warning(
+                    "topic {} has {} partitions now, {} before: channels may change their partition",
+                    topic,
+                    count,
+                    before,
+                )
+                self._partition_counts[topic] = count
+                self._partitions.clear()
 
     def _producer_options(self) -> dict[str, Any]:
         compression = self._settings.kafka_compression

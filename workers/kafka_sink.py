@@ -1,4 +1,4 @@
-"""Sends records to one topic, through every kind of trouble.
+"""Sends records to their topics, through every kind of trouble.
 
 Records go out in the order in which they came, per channel: kafka-python retries what is on its way without
 end and idempotently; what it gives up all the same is sent again here, before anything newer. What it gave
@@ -9,14 +9,15 @@ therefore begins with reading the newest records back.
 import functools
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from kafka import errors as kafka_errors
 from loguru import logger
 
 from shared.record import Record
-from shared.seen_ids import key_of
+from shared.reports import Offsets
+from shared.seen_ids import key_of_record
 from shared.settings import Settings
 from workers.kafka_client import describe
 from workers.kafka_connection import KafkaConnection
@@ -59,7 +60,9 @@ class _Entry:
 
 
 class KafkaSink:
-    """Sends records to one topic and tells what became of each.
+    """Sends chat messages to their topic and events to theirs, and tells what became of each.
+
+    Without a topic of events it must not be given any.
 
     One thread calls the methods, and none of them blocks for long; ``wake`` is called from other threads
     when ``collect`` has something to give. ``clock`` gives monotonic seconds. ``connection`` None is one
@@ -72,12 +75,13 @@ class KafkaSink:
         wake: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
         connection: KafkaConnection | None = None,
-        counted: Mapping[int, int] | None = None,
+        counted: Offsets | None = None,
     ) -> None:
-        self.counted = dict(counted or {})
-        """By partition, the offset behind the last record that ``collect`` or ``take_tail`` has told of."""
+        self.counted: Offsets = {topic: dict(offsets) for topic, offsets in (counted or {}).items()}
+        """The offsets behind the last records that ``collect`` or ``take_tail`` have told of."""
         self._connection = connection or KafkaConnection(settings, wake, clock, counted=counted)
-        self._topic = settings.kafka_topic_chat_messages
+        self._chat_topic = settings.kafka_topic_chat_messages
+        self._events_topic = settings.kafka_topic_chat_events or ""
         self._wake = wake
         self._clock = clock
         self._tail: Tail | None = None
@@ -155,7 +159,8 @@ class KafkaSink:
             if entry.alone:
                 self._alone_on_its_way = False
             if not isinstance(end, BaseException):
-                self.counted[end.partition] = max(self.counted.get(end.partition, 0), end.offset + 1)
+                offsets = self.counted.setdefault(end.topic, {})
+                offsets[end.partition] = max(offsets.get(end.partition, 0), end.offset + 1)
                 outcomes.append(self._done(entry, None))
             elif isinstance(end, _REFUSED_FOR_GOOD) and entry.alone:
                 outcomes.append(self._done(entry, describe(end)))
@@ -193,11 +198,12 @@ class KafkaSink:
             return []
         self._quiet_since = self._clock()
         self._tail = tail
-        self.counted.update(tail.ends)
+        for topic, ends in tail.ends.items():
+            self.counted.setdefault(topic, {}).update(ends)
         outcomes = []
         held, self._held = self._held, deque()
         for entry in held:
-            if entry.record.id and key_of(entry.record.channel, entry.record.id) in tail.keys:
+            if entry.record.id and key_of_record(entry.record) in tail.keys:
                 outcomes.append(self._done(entry, None))
             else:
                 self._held.append(entry)
@@ -205,6 +211,7 @@ class KafkaSink:
 
     def _transmit(self, entry: _Entry) -> None:
         record = entry.record
+        topic = self._events_topic if record.type else self._chat_topic
         channel = record.channel
         key = self._keys.get(channel)
         if key is None:
@@ -216,11 +223,11 @@ class KafkaSink:
             if producer is None:
                 raise kafka_errors.KafkaConnectionError("not connected")
             future = producer.send(
-                self._topic,
+                topic,
                 value=record.value,
                 key=key,
                 headers=_headers(record),
-                partition=self._connection.partition_of(key),
+                partition=self._connection.partition_of(topic, key),
                 timestamp_ms=record.timestamp_ms,
             )
         except (kafka_errors.KafkaError, ValueError, AssertionError) as error:
@@ -277,6 +284,8 @@ class KafkaSink:
 
 def _headers(record: Record) -> list[tuple[str, bytes]]:
     headers = [("id", record.id.encode())] if record.id else []
+    if record.type:
+        headers.append(("type", record.type.encode()))
     if record.source_id:
         headers.append(("source-id", record.source_id.encode()))
     if record.source_room_id:

@@ -1,7 +1,6 @@
 """Which messages are the newest in the topic: what a predecessor may have brought there and not told."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +8,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 from loguru import logger
 
+from shared.reports import Offsets
 from shared.seen_ids import key_of
 from shared.settings import Settings
 from shared.timing import Deadline
@@ -40,17 +40,16 @@ class Tail:
     """As ``seen_ids.key_of``."""
     uncounted: dict[str, str] = field(default_factory=dict)
     """Those behind the offsets that a predecessor had counted up to, with their channels."""
-    ends: dict[int, int] = field(default_factory=dict)
-    """By partition, the offset behind the last one."""
+    ends: Offsets = field(default_factory=dict)
+    """The offsets behind the last ones."""
 
 
-def read_tail(settings: Settings, counted: Mapping[int, int]) -> Tail:
-    """Read the newest records back; ``counted`` is by partition the first offset that was not counted yet.
+def read_tail(settings: Settings, counted: Offsets) -> Tail:
+    """Read the newest records of all topics back.
 
-    Blocks while there is something to read. Empty, with a warning, when the topic may not be read. Raises
-    what kafka-python raises.
+    ``counted`` has the first offsets that were not counted yet. Blocks while there is something to read.
+    Empty, with a warning, when a topic may not be read. Raises what kafka-python raises.
     """
-    topic = settings.kafka_topic_chat_messages
     options = connection_options(settings) | {
         "group_id": None,
         "enable_auto_commit": False,
@@ -60,13 +59,17 @@ def read_tail(settings: Settings, counted: Mapping[int, int]) -> Tail:
     }
     consumer = open_client(KafkaConsumer, options)
     try:
-        count = count_partitions(consumer.partitions_for_topic(topic))
-        return _read(consumer, [TopicPartition(topic, number) for number in range(count)], counted)
+        partitions = [
+            TopicPartition(topic, number)
+            for topic in settings.topics
+            for number in range(count_partitions(consumer.partitions_for_topic(topic)))
+        ]
+        return _read(consumer, partitions, settings.kafka_topic_chat_events, counted)
     except kafka_errors.AuthorizationError as error:
         logger.warning(
-            "topic {} may not be read ({}): messages that a killed producer had just delivered may come "
+            "{} may not be read ({}): messages that a killed producer had just delivered may come "
             "twice, with the same id; allow READ on the topic to prevent that",
-            topic,
+            " and ".join(f"topic {topic}" for topic in settings.topics),
             describe(error),
         )
         return Tail()
@@ -74,7 +77,7 @@ def read_tail(settings: Settings, counted: Mapping[int, int]) -> Tail:
         consumer.close()
 
 
-def _read(consumer: Any, partitions: list[Any], counted: Mapping[int, int]) -> Tail:
+def _read(consumer: Any, partitions: list[Any], events: str | None, counted: Offsets) -> Tail:
     consumer.assign(partitions)
     starts = consumer.beginning_offsets(partitions, timeout_ms=_TIMEOUT_MS)
     ends = consumer.end_offsets(partitions, timeout_ms=_TIMEOUT_MS)
@@ -84,8 +87,9 @@ def _read(consumer: Any, partitions: list[Any], counted: Mapping[int, int]) -> T
     tail = Tail()
     settling = Deadline(SETTLE_AT_MOST_SECONDS)
     while True:
-        _read_up_to(consumer, ends, tail, counted)
-        tail.ends.update((partition.partition, end) for partition, end in ends.items())
+        _read_up_to(consumer, ends, events, tail, counted)
+        for partition, end in ends.items():
+            tail.ends.setdefault(partition.topic, {})[partition.partition] = end
         if settling.passed():
             # Somebody else writes to the topic all the time.
             return tail
@@ -95,14 +99,16 @@ def _read(consumer: Any, partitions: list[Any], counted: Mapping[int, int]) -> T
             return tail
 
 
-def _read_up_to(consumer: Any, ends: dict[Any, int], tail: Tail, counted: Mapping[int, int]) -> None:
+def _read_up_to(
+    consumer: Any, ends: dict[Any, int], events: str | None, tail: Tail, counted: Offsets
+) -> None:
     progress = Deadline(NO_PROGRESS_SECONDS)
     while any(consumer.position(partition, timeout_ms=_TIMEOUT_MS) < end for partition, end in ends.items()):
         found = consumer.poll(timeout_ms=500)
         for partition, records in found.items():
-            keys = list(map(_key, records))
+            keys = [_key(record, partition.topic == events) for record in records]
             tail.keys.update(filter(None, keys))
-            first = counted.get(partition.partition)
+            first = counted.get(partition.topic, {}).get(partition.partition)
             if first is not None:
                 tail.uncounted.update(
                     (key, record.key.decode("utf-8", "replace"))
@@ -115,9 +121,10 @@ def _read_up_to(consumer: Any, ends: dict[Any, int], tail: Tail, counted: Mappin
             raise kafka_errors.KafkaTimeoutError("the newest messages could not be read back")
 
 
-def _key(record: Any) -> str:
+def _key(record: Any, is_event: bool) -> str:
     """Empty for a record without id, or one that is not of this service."""
     for name, value in record.headers:
-        if name == "id" and value and record.key:
-            return key_of(record.key.decode("utf-8", "replace"), value.decode("utf-8", "replace"))
+        if name == "id" and value and record.key is not None:
+            channel, record_id = record.key.decode("utf-8", "replace"), value.decode("utf-8", "replace")
+            return key_of(channel, record_id, is_event)
     return ""

@@ -8,11 +8,12 @@ import selectors
 import time
 from itertools import zip_longest
 
+import msgspec
 from loguru import logger
 
 from shared.handoff_server import HandoffServer
 from shared.paths import Paths
-from shared.reports import Counted, DeliveredReport, ProducerReport
+from shared.reports import Counted, DeliveredReport, Offsets, ProducerReport
 from shared.settings import Settings
 from shared.spool import Spool
 from shared.status_file import StatusFile
@@ -41,6 +42,7 @@ class Producer:
         self._waker = Waker()
         self._status = StatusFile(paths.status, PROGRAM)
         left = self._status.left(ProducerReport)
+        self._topics = " and ".join(f"topic {topic}" for topic in settings.topics)
         self._before = left.report if left else ProducerReport()
         """Totals to go on with."""
         self._sink = KafkaSink(settings, self._waker.wake, counted=self._counted_before())
@@ -52,7 +54,11 @@ class Producer:
             lambda record, batch: self._delivery.take_in(record, batch),
         )
         self._delivery = Delivery(
-            self._sink, self._spool, self._server.record_is_durable, settings.readers_per_channel
+            self._sink,
+            self._spool,
+            self._server.record_is_durable,
+            copies=settings.readers_per_channel,
+            takes_events=bool(settings.kafka_topic_chat_events),
         )
         self._was_connected = False
         self._trouble = ""
@@ -65,11 +71,7 @@ class Producer:
         self._delivery.open()
         self._selector.register(stop, selectors.EVENT_READ, lambda: None)
         self._selector.register(self._waker, selectors.EVENT_READ, self._waker.clear)
-        logger.info(
-            "starting, Kafka is {}, topic {}",
-            ", ".join(self._settings.kafka_addresses),
-            self._settings.kafka_topic_chat_messages,
-        )
+        logger.info("starting, Kafka is {}, {}", ", ".join(self._settings.kafka_addresses), self._topics)
         try:
             while not stop.requested:
                 self._round()
@@ -109,7 +111,7 @@ class Producer:
         if trouble and self._trouble_reminder.is_due():
             logger.warning("{}", trouble)
         if self._sink.connected and not self._was_connected:
-            logger.info("ready, connected to Kafka, topic {}", self._settings.kafka_topic_chat_messages)
+            logger.info("ready, connected to Kafka, {}", self._topics)
         self._was_connected = self._sink.connected
 
     def _finish(self, stop: Stop) -> None:
@@ -127,26 +129,23 @@ class Producer:
         elif not left:
             logger.info("stopped, everything delivered")
 
-    def _counted(self, offsets: dict[int, int]) -> Counted:
-        return Counted(
-            list(self._settings.kafka_addresses), self._settings.kafka_topic_chat_messages, dict(offsets)
-        )
-
-    def _counted_before(self) -> dict[int, int]:
-        """Up to where a predecessor had counted in this topic; empty where it had another one."""
+    def _counted_before(self) -> Offsets:
+        """Up to where a predecessor had counted; empty where that was another Kafka."""
         counted = self._before.counted
-        return counted.offsets if counted == self._counted(counted.offsets) else {}
+        return counted.topics if counted.addresses == list(self._settings.kafka_addresses) else {}
 
     def _report(self) -> ProducerReport:
         before, delivery = self._before, self._delivery
         channels = {
-            channel: DeliveredReport(total.delivered, total.duplicate, dict(total.lost))
+            channel: msgspec.structs.replace(total, lost=dict(total.lost))
             for channel, total in before.channels.items()
         }
         for channel, counts in delivery.counts.items():
             total = channels.setdefault(channel, DeliveredReport())
             total.delivered += counts["delivered"]
             total.duplicate += counts["duplicate"]
+            total.events_delivered += counts["events_delivered"]
+            total.events_duplicate += counts["events_duplicate"]
         for (channel, reason), count in (delivery.lost + self._spool.lost).items():
             lost = channels.setdefault(channel, DeliveredReport()).lost
             lost[reason] = lost.get(reason, 0) + count
@@ -162,7 +161,7 @@ class Producer:
                 one + more
                 for one, more in zip_longest(before.delivery_buckets, delivery.delivery_buckets, fillvalue=0)
             ],
-            counted=self._counted(self._sink.counted),
+            counted=Counted(list(self._settings.kafka_addresses), self._sink.counted),
             delivery_seconds=round(before.delivery_seconds + delivery.delivery_ms / 1000, 3),
         )
 

@@ -3,7 +3,7 @@
 from loguru import logger
 
 from shared.record import Record
-from shared.seen_ids import SeenIds, key_of
+from shared.seen_ids import SeenIds, key_of_record
 from shared.spool import Spool
 from workers.merge import Copies
 
@@ -21,7 +21,7 @@ def take_over_rests(spool: Spool, seen: SeenIds) -> list[Record]:
         # Readers of the same channel left theirs one after the other.
         left = Copies()
         for number, reader, record in rests:
-            key = key_of(record.channel, record.id) if record.id else f"\0rest {number}"
+            key = key_of_record(record) if record.id else f"\0rest {number}"
             if key in seen or key in found:
                 duplicates.append(record)
             else:
@@ -32,6 +32,6 @@ def take_over_rests(spool: Spool, seen: SeenIds) -> list[Record]:
         # Only now: had it failed, they would count as seen and be nowhere.
         for record in new:
             if record.id:
-                seen.add(key_of(record.channel, record.id))
+                seen.add(key_of_record(record))
         logger.info("{} messages taken over that readers had left in the spool", len(new))
     return duplicates

@@ -65,6 +65,32 @@ def collect(sink: KafkaSink, count: int, until: Callable[[], bool] = lambda: Fal
     return outcomes
 
 
+def test_an_event_goes_to_its_own_topic_with_its_type_and_javas_partition_there(
+    tmp_path: Path, topic: KafkaReader, broker: str
+) -> None:
+    names = {
+        "KAFKA_BROKERS": broker,
+        "KAFKA_TOPIC_CHAT_MESSAGES": topic.topic,
+        "KAFKA_TOPIC_CHAT_EVENTS": f"{topic.topic}-events",
+    }
+    sink = KafkaSink(settings.load(Paths(tmp_path), names), wake)
+    connect(sink)
+    sink.send(Record("forsen", "a", 1234567890123, 5, "b", "77", b'{"type":"privmsg"}', "privmsg"), None)
+    sink.send(Record("forsen", "a", 1234567890123, 5, "b", "77", b"{}"), None)
+    collect(sink, 2)
+    sink.close(1)
+    events = KafkaReader(broker, f"{topic.topic}-events")
+    for reader, kind, value in ((events, [("type", b"privmsg")], b'{"type":"privmsg"}'), (topic, [], b"{}")):
+        reader.wait_for("forsen", 1)
+        (found,) = reader.by_channel["forsen"]
+        assert found.headers == [("id", b"a"), *kind, ("source-id", b"b"), ("source-room-id", b"77")]
+        assert found.value == value
+        assert found.timestamp == 1234567890123
+        # Kafka's own tool puts "forsen" there, of three.
+        assert found.partition == 1
+    events.close()
+
+
 @pytest.mark.parametrize("compression", ["none", "gzip", "lz4", "zstd"])
 def test_records_arrive_with_key_headers_timestamp_and_javas_partition(
     tmp_path: Path, topic: KafkaReader, broker: str, compression: str

@@ -26,6 +26,7 @@ DEFAULTS = {
     "TWITCH_ID_URL": "https://id.twitch.tv",
     "KAFKA_BROKERS": "",
     "KAFKA_TOPIC_CHAT_MESSAGES": "twitch-chat-messages",
+    "KAFKA_TOPIC_CHAT_EVENTS": "",
     "KAFKA_TOPIC_PARTITIONS": "3",
     "KAFKA_REPLICATION_FACTOR": "",
     "KAFKA_TOPIC_RETENTION_MS": "",

@@ -61,7 +61,14 @@ class ScriptedSink:
 class Desk:
     """A delivery over a folder, with a clock of its own and a count of what is durable."""
 
-    def __init__(self, folder: Path, sink: ScriptedSink, max_bytes: int = PLENTY, copies: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sink: ScriptedSink,
+        max_bytes: int = PLENTY,
+        copies: int = 1,
+        takes_events: bool = False,
+    ) -> None:
         self.now = 1000.0
         self.sink = sink
         self.spool = Spool(folder / "spool.sqlite3", max_bytes)
@@ -72,6 +79,7 @@ class Desk:
             self.spool,
             self.durable.append,
             copies,
+            takes_events,
             clock=lambda: self.now,
             wall_clock_ms=lambda: int(self.now * 1000),
         )
