@@ -5,16 +5,15 @@ The six fields and every rule of theirs are those of the record format in the RE
 
 import msgspec
 
+from shared.emotes import find_emotes
 from shared.irc_line import IrcLine
 from shared.record import Record
 
 # Kafka refuses records stamped over an hour ahead of the broker's clock; the rest is for clocks that differ.
 MAX_AHEAD_MS = 50 * 60 * 1000
 MAX_TIMESTAMP_MS = 2**63 - 1
-# Emotes do not overlap on Twitch, so they are never longer together than the text; a hostile line could have
-# one record grow to megabytes.
-MAX_EMOTE_CHARACTERS = 64 * 1024
-_ACTION = "\x01ACTION "
+ACTION = "\x01ACTION "
+r"""What a ``/me`` message begins with; a ``\x01`` ends it."""
 
 
 class ChatMessage(msgspec.Struct, gc=False):
@@ -63,7 +62,7 @@ class ChatParser:
         if len(params) < 2:
             raise LineRejected("no_text")
         channel = params[0].lower()
-        if not _is_channel(channel):
+        if not is_channel(channel):
             raise LineRejected("no_channel")
         channel = channel[1:]
         login = line.login
@@ -72,9 +71,9 @@ class ChatParser:
         if login == self.own_login:
             return None
         text = params[1]
-        if text.startswith(_ACTION):
-            text = text[len(_ACTION) :].removesuffix("\x01")
-        timestamp = _timestamp(tags.get("tmi-sent-ts", ""), received_ms)
+        if text.startswith(ACTION):
+            text = text[len(ACTION) :].removesuffix("\x01")
+        timestamp = timestamp_of(tags.get("tmi-sent-ts", ""), received_ms)
         raw_emotes = tags.get("emotes")
         emotes = self._emotes(raw_emotes, text) if raw_emotes else []
         return Record(
@@ -82,35 +81,22 @@ class ChatParser:
             tags.get("id", ""),
             received_ms if timestamp > received_ms + MAX_AHEAD_MS else timestamp,
             received_ms,
-            *_source(tags),
+            *source_of(tags),
             self._encode(ChatMessage(channel, tags.get("user-id", ""), login, text, timestamp, emotes)),
         )
 
     def _emotes(self, raw: str, text: str) -> list[str]:
-        """Texts of the emotes in ``id:start-end,…/id:…``; positions count code points, ends included."""
-        found: list[tuple[int, int]] = []
-        characters = 0
-        for emote in raw.split("/"):
-            emote_id, _, ranges = emote.partition(":")
-            for one in ranges.split(","):
-                start_text, _, end_text = one.partition("-")
-                start, end = _position(start_text), _position(end_text)
-                fits = emote_id and 0 <= start <= end < len(text)
-                if not fits or characters + end - start >= MAX_EMOTE_CHARACTERS:
-                    self.emotes_rejected += 1
-                else:
-                    characters += end - start + 1
-                    found.append((start, end))
-        found.sort()
-        return [text[start : end + 1] for start, end in found]
+        found, rejected = find_emotes(raw, text)
+        self.emotes_rejected += rejected
+        return [text[start : end + 1] for start, end, _ in found]
 
 
-def _is_channel(target: str) -> bool:
+def is_channel(target: str) -> bool:
     """One channel, not several, with the hash and a name behind it."""
-    return len(target) > 1 and target[0] == "#" and "," not in target and "#" not in target[1:]
+    return target.rfind("#") == 0 and len(target) > 1 and "," not in target
 
 
-def _source(tags: dict[str, str]) -> tuple[str, str]:
+def source_of(tags: dict[str, str]) -> tuple[str, str]:
     """Where a message mirrored from another channel came from; empty for the original.
 
     Twitch puts ``source-*`` on the original as well, with its own room.
@@ -121,12 +107,8 @@ def _source(tags: dict[str, str]) -> tuple[str, str]:
     return tags.get("source-id", ""), room
 
 
-def _position(text: str) -> int:
-    # Longer than any text has characters: refused before int() has work with it.
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
-
-
-def _timestamp(text: str, received_ms: int) -> int:
+def timestamp_of(text: str, received_ms: int) -> int:
+    """Unix milliseconds of a ``tmi-sent-ts``; the time of receipt for one that is none."""
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         return received_ms
     timestamp = int(text)
