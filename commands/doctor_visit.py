@@ -195,9 +195,9 @@ class Visit(TwitchListener):
         if not login.startswith("justinfan"):
             self._parser.own_login = self._settings.twitch_username or login
 
-    def on_chat(self, connection: TwitchConnection, line: IrcLine, received_ms: int) -> None:
+    def on_line(self, connection: TwitchConnection, line: IrcLine, received_ms: int) -> None:
         """Keep the first message."""
-        if self.heard is not None:
+        if self.heard is not None or line.command != "PRIVMSG":
             return
         record, rejected = None, ""
         try:

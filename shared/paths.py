@@ -62,6 +62,11 @@ class Paths:
         return self.run / "login-gate"
 
     @property
+    def fetch_gate(self) -> Path:
+        """Time of the next request to the recent-messages service."""
+        return self.run / "fetch-gate"
+
+    @property
     def refused_tokens(self) -> Path:
         """Reports of readers whose login was refused, for the token-refresher."""
         return self.run / "refused-tokens"

@@ -48,6 +48,15 @@ class ChannelReport(msgspec.Struct):
     rejected: dict[str, int] = {}
     """Lines by reason; those that name no channel count for the reader's first one."""
     emotes_rejected: int = 0
+    events_received: int = 0
+    room_id: str = ""
+    """Twitch's number of the channel; empty until it was joined."""
+    absent_since_ms: int = 0
+    """Since when what was said is missing and may still be got, Unix milliseconds; 0 when nothing is."""
+    gap_seconds: float = 0.0
+    """What is missing for good, as time."""
+    backfilled: int = 0
+    """Lines that were missed and got afterwards."""
 
 
 class ReaderReport(msgspec.Struct):

@@ -26,6 +26,8 @@ class Head(msgspec.Struct):
     pid: int
     written_monotonic: float
     """Monotonic seconds, which all processes of a boot share; the wall clock may jump."""
+    written: float = 0.0
+    """The same moment by the wall clock, Unix seconds."""
     stopped: bool = False
     """True after an ordered stop."""
 
@@ -74,6 +76,10 @@ class StatusFile:
         self._last = content
         self._write(content, stopped=False)
         return CHANGED_SECONDS
+
+    def hurry(self) -> None:
+        """Write at the next ``update``, however short the last one is ago."""
+        self._written_at = float("-inf")
 
     def finish(self, report: Any) -> None:
         """Write the last report: the program was stopped in order."""

@@ -5,6 +5,7 @@ taken before it: its dispatch costs five times what reading them costs, and it a
 here blocks but the start, which has a thread of its own.
 """
 
+import functools
 import queue
 import socket
 import ssl
@@ -29,6 +30,8 @@ _READ_BYTES = 64 * 1024
 _READS_A_ROUND = 16
 # What the library's dispatch is good for here; anything else would only cost.
 _FOR_THE_LIBRARY = frozenset({"PING", "001", "JOIN", "PART", "NOTICE", "ROOMSTATE", "366", "RECONNECT"})
+# Of no interest to anybody but the connection; neither are numerics.
+_OF_THE_CONNECTION = frozenset({"CAP", "PING", "PONG", "JOIN", "PART", "MODE", "RECONNECT"})
 _LOGIN_REFUSALS = (
     "login authentication failed",
     "login unsuccessful",
@@ -43,8 +46,8 @@ class TwitchListener:
     def on_online(self, connection: "TwitchConnection", login: str) -> None:
         """Twitch took the login; ``login`` is the name it gave us."""
 
-    def on_chat(self, connection: "TwitchConnection", line: IrcLine, received_ms: int) -> None:
-        """A PRIVMSG was read at that time, Unix milliseconds."""
+    def on_line(self, connection: "TwitchConnection", line: IrcLine, received_ms: int) -> None:
+        """A line was read at that time, Unix milliseconds, that does not concern the connection alone."""
 
     def on_pong(self, connection: "TwitchConnection", text: str) -> None:
         """Twitch answers a PING with that text: all that it had sent before has been read."""
@@ -74,6 +77,7 @@ class _IrcConnection(irc.client.ServerConnection):  # type: ignore[misc]
     def __init__(self, reactor: irc.client.Reactor) -> None:
         super().__init__(reactor)
         self.splitter = LineSplitter()
+        self.received_ms = 0
         self.take_line: Callable[[bytes, int], bool] = lambda _line, _received_ms: True
 
     def user(self, username: str, realname: str) -> None:
@@ -92,7 +96,7 @@ class _IrcConnection(irc.client.ServerConnection):  # type: ignore[misc]
             if not data:
                 self.disconnect("closed by Twitch")
                 return
-            received_ms = time.time_ns() // 1_000_000
+            self.received_ms = received_ms = time.time_ns() // 1_000_000
             for line in self.splitter.feed(data):
                 if not self.take_line(line, received_ms):
                     self._let_library_take(line)
@@ -111,7 +115,8 @@ class TwitchConnection:
     """Connects, logs in, reads, notices a dead line. Used once; a new attempt is a new object.
 
     ``nick`` and ``password`` log in; ``password`` None means anonymously. ``loop_wake`` is called from the
-    connecting thread when ``on_wake`` has something to do. ``clock`` gives monotonic seconds.
+    connecting thread when ``on_wake`` has something to do. ``clock`` gives monotonic seconds. ``tap`` gets
+    every line as it came, before anything else, with the time of its receipt.
     """
 
     def __init__(
@@ -122,6 +127,7 @@ class TwitchConnection:
         listener: TwitchListener,
         loop_wake: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        tap: Callable[[bytes, int], None] | None = None,
     ) -> None:
         self.channels: set[str] = set()
         """Channels that we are in."""
@@ -142,7 +148,7 @@ class TwitchConnection:
         self._reactor = irc.client.Reactor(on_disconnect=lambda _socket: None)
         self._reactor.connection_class = _IrcConnection
         self._irc: _IrcConnection = self._reactor.server()
-        self._irc.take_line = self._take_line
+        self._irc.take_line = self._take_line if tap is None else functools.partial(self._tapped, tap)
         for event, handler in (
             ("welcome", self._on_welcome),
             ("join", self._on_join),
@@ -193,6 +199,11 @@ class TwitchConnection:
         if skipped:
             self._oversized += skipped
             self._listener.on_rejected(b"", "oversized", skipped)
+
+    @property
+    def heard_ms(self) -> int:
+        """When something was read last, Unix milliseconds; 0 when nothing was."""
+        return self._irc.received_ms
 
     @property
     def has_undelivered(self) -> bool:
@@ -257,14 +268,21 @@ class TwitchConnection:
         if line is None:
             self._listener.on_rejected(raw, "malformed")
             return True
-        if line.command == "PRIVMSG":
-            self._listener.on_chat(self, line, received_ms)
+        command = line.command
+        if command == "PRIVMSG":
+            self._listener.on_line(self, line, received_ms)
             return True
-        if line.command == "PONG" and line.params:
+        if command == "PONG" and line.params:
             self._listener.on_pong(self, line.params[-1])
             return True
+        if self.online and command not in _OF_THE_CONNECTION and not command.isdigit():
+            self._listener.on_line(self, line, received_ms)
         # Without its parameters the library raises on most commands; RECONNECT has none.
-        return line.command not in _FOR_THE_LIBRARY or not (line.params or line.command == "RECONNECT")
+        return command not in _FOR_THE_LIBRARY or not (line.params or command == "RECONNECT")
+
+    def _tapped(self, tap: Callable[[bytes, int], None], raw: bytes, received_ms: int) -> bool:
+        tap(raw, received_ms)
+        return self._take_line(raw, received_ms)
 
     def _on_welcome(self, _irc: Any, event: Any) -> None:
         if self.online:

@@ -6,7 +6,8 @@ import uuid
 
 _COMMAND = re.compile(rb"(?:@[^ ]+ +)?(?::[^ ]+ +)?([A-Z0-9]+)")
 _TARGET = re.compile(
-    rb"\A((?:@[^ ]+ +)?(?::[^ ]+ +)?(?:PRIVMSG|CLEARCHAT|USERNOTICE|CLEARMSG|NOTICE|ROOMSTATE) +#)[^ ]+"
+    rb"\A((?:@[^ ]+ +)?(?::[^ ]+ +)?"
+    rb"(?:PRIVMSG|CLEARCHAT|USERNOTICE|CLEARMSG|NOTICE|ROOMSTATE|USERSTATE|HOSTTARGET) +#)[^ ]+"
 )
 _ESCAPES = str.maketrans({"\\": "\\\\", ";": "\\:", " ": "\\s", "\r": "\\r", "\n": "\\n"})
 

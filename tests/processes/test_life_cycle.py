@@ -249,6 +249,10 @@ STAMPS = {
     "workers/monitor_sources.py": "when the service was looked at, for people and other programs",
     "workers/token_refresher.py": "when a token expires, for the status file",
     "workers/delivery.py": "how old a record is by the stamp that its reader, another process, gave it",
+    "workers/absence.py": "from when to when something is missing, for people and other programs",
+    "workers/backfill.py": "the same, and which stamps to ask a service on the network for",
+    "workers/recent_messages.py": "how far ahead a date is that a server has given",
+    "workers/twitch_session.py": "until when a channel was read, for the same",
     "workers/twitch_connection.py": "when a message was received, for the record's timestamp",
 }
 

@@ -39,6 +39,8 @@ DEFAULTS = {
     "KAFKA_SSL_CAFILE": "",
     "EMBEDDED_KAFKA_PORT": "9092",
     "READERS_PER_CHANNEL": "1",
+    "SHARED_CHAT": "all",
+    "BACKFILL_URL": "",
     "SPOOL_MAX_BYTES": "10737418240",
     "MONITOR_PORT": "9180",
     "LOG_LEVEL": "info",

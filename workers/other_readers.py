@@ -1,0 +1,66 @@
+"""What the other readers of this installation read at the moment, from their status files."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from shared.channel_list import reader_name
+from shared.reports import ReaderReport
+from shared.status_file import STALE_SECONDS, Status, read_status
+
+# Readers write once a second; asked for every line, their files are looked at so often.
+KNOWN_SECONDS = 0.5
+
+
+class OtherReaders:
+    """Looks at the status files in ``folder``, but not at the one of ``program``.
+
+    ``clock`` gives monotonic seconds.
+    """
+
+    def __init__(self, folder: Path, program: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder = folder
+        self._program = program
+        self._clock = clock
+        # The channel of a room never changes, so each file is asked for it once.
+        self._files: dict[str, set[Path]] = {}
+        self._with_room: set[Path] = set()
+        self._known: dict[str, tuple[bool, float]] = {}
+
+    def read_channel(self, channel: str, copies: int) -> bool:
+        """Whether another reader of the channel, which has so many, is in it."""
+        names = {reader_name(channel, copy + 1) for copy in range(copies)} - {self._program}
+        return any(self._is_in(self._folder / f"{name}.json", channel=channel) for name in names)
+
+    def read_room(self, room_id: str) -> bool:
+        """Whether a reader is in the channel with that room id; may be half a second old."""
+        now = self._clock()
+        answer, until = self._known.get(room_id, (False, 0.0))
+        if now >= until:
+            if room_id not in self._files:
+                self._find_rooms()
+            answer = any(self._is_in(path, room_id=room_id) for path in self._files.get(room_id, ()))
+            self._known[room_id] = answer, now + KNOWN_SECONDS
+        return answer
+
+    def _find_rooms(self) -> None:
+        for path in self._folder.glob("reader-*.json"):
+            if path not in self._with_room and (status := read_status(path, ReaderReport)):
+                rooms = {one.room_id for one in status.report.channels.values() if one.room_id}
+                for room in rooms:
+                    self._files.setdefault(room, set()).add(path)
+                if rooms:
+                    self._with_room.add(path)
+
+    def _is_in(self, path: Path, channel: str = "", room_id: str = "") -> bool:
+        status = read_status(path, ReaderReport)
+        if status is None or path.stem == self._program or not self._is_alive(status):
+            return False
+        return any(
+            one.joined and (name == channel or (room_id and one.room_id == room_id))
+            for name, one in status.report.channels.items()
+        )
+
+    def _is_alive(self, status: Status[ReaderReport]) -> bool:
+        age = self._clock() - status.head.written_monotonic
+        return not status.head.stopped and 0 <= age < STALE_SECONDS
