@@ -26,10 +26,10 @@ class Head(msgspec.Struct):
     pid: int
     written_monotonic: float
     """Monotonic seconds, which all processes of a boot share; the wall clock may jump."""
-    written: float = 0.0
-    """The same moment by the wall clock, Unix seconds."""
     stopped: bool = False
     """True after an ordered stop."""
+    written: float = 0.0
+    """The moment of ``written_monotonic`` by the wall clock, Unix seconds."""
 
 
 @dataclass(frozen=True)

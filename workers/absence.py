@@ -48,6 +48,7 @@ class Absence:
                 functools.partial(self._count_filled, channel),
                 wake,
                 fetch,
+                wall_clock_ms=wall_clock_ms,
             )
             for channel in totals
         }
