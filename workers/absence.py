@@ -2,16 +2,21 @@
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from loguru import logger
 
 from shared.irc_line import IrcLine
 from shared.paths import Paths
 from shared.reports import ChannelReport, ReaderReport
 from shared.settings import Settings
 from shared.status_file import Status
-from workers.backfill import Backfill, Fetch
 from workers.intake import Intake
 from workers.other_readers import OtherReaders
+
+if TYPE_CHECKING:
+    from workers.backfill import Backfill
 
 
 class Absence:
@@ -39,32 +44,34 @@ class Absence:
         self._copies = settings.readers_per_channel
         self._wall_clock_ms = wall_clock_ms
         self._since: dict[str, int] = _since(left, totals)
-        fetch = _fetch(settings, paths)
-        self._fills = {
-            channel: Backfill(
-                channel,
-                intake.take,
-                functools.partial(self._tell_gap, channel),
-                functools.partial(self._count_filled, channel),
-                wake,
-                fetch,
-                wall_clock_ms=wall_clock_ms,
-            )
-            for channel in totals
-        }
-        self.take: Callable[[IrcLine, int], None] = self._take if fetch is not None else intake.take
+        self._fills: dict[str, Backfill] = {}
+        self.take: Callable[[IrcLine, int], None] = intake.take
         """Takes a line that was read at that time, Unix milliseconds."""
+        if settings.backfill_url:
+            self._ask(settings.backfill_url, paths, totals, wake)
+            self.take = self._take
 
     def begin(self, channel: str, heard_ms: int) -> None:
         """The channel was lost; all was read up to that time, Unix milliseconds."""
-        self._fills[channel].end()
+        if channel in self._fills:
+            self._fills[channel].end()
         self._since[channel] = heard_ms
 
     def end(self, channel: str) -> None:
         """The channel was joined: what ``take`` is given from here on stands behind what was missed."""
         if self._copies > 1 and self._others.read_channel(channel, self._copies):
             return
-        self._fills[channel].begin(self._since.get(channel))
+        since_ms = self._since.get(channel)
+        if channel in self._fills:
+            self._fills[channel].begin(since_ms)
+        elif since_ms is not None:
+            now_ms = self._wall_clock_ms()
+            logger.info(
+                "#{}: away for {:.1f} s, what was said is missing; BACKFILL_URL could help",
+                channel,
+                (now_ms - since_ms) / 1000,
+            )
+            self._tell_gap(channel, min(since_ms, now_ms), now_ms, "no service is asked, see BACKFILL_URL")
 
     def go_on(self) -> float | None:
         """Do what is due; give the seconds until the next call, None when nothing will be due."""
@@ -73,9 +80,30 @@ class Absence:
 
     def since_ms(self, channel: str, joined: bool) -> int:
         """Since when what was said is missing and may still come, Unix milliseconds; 0 when nothing is."""
-        if joined and not self._fills[channel].goes_on:
+        if joined and not (channel in self._fills and self._fills[channel].goes_on):
             self._since.pop(channel, None)
         return self._since.get(channel, 0)
+
+    def _ask(self, url: str, paths: Paths, channels: Iterable[str], wake: Callable[[], None]) -> None:
+        """Let the service at ``url`` be asked about the channels from here on."""
+        # Only here: HTTP would cost every reader memory all its life.
+        from shared.fetch_gate import FetchGate
+        from workers.backfill import Backfill
+        from workers.recent_messages import fetch
+
+        gate = FetchGate(paths.fetch_gate)
+        for channel in channels:
+            self._fills[channel] = Backfill(
+                channel,
+                self._intake.take,
+                functools.partial(self._tell_gap, channel),
+                functools.partial(self._count_filled, channel),
+                wake,
+                lambda name, after_ms, before_ms, deadline: fetch(
+                    url, name, after_ms, before_ms, gate, deadline
+                ),
+                wall_clock_ms=self._wall_clock_ms,
+            )
 
     def _take(self, line: IrcLine, received_ms: int) -> None:
         fill = self._fills.get(line.params[0].lower().lstrip("#")) if line.params else None
@@ -104,17 +132,3 @@ def _since(left: Status[ReaderReport] | None, channels: dict[str, ChannelReport]
         channel: one.absent_since_ms or (written_ms if one.joined else 0) for channel, one in known.items()
     }
     return {channel: at for channel, at in since.items() if at}
-
-
-def _fetch(settings: Settings, paths: Paths) -> Fetch | None:
-    url = settings.backfill_url
-    if not url:
-        return None
-    # Only here: HTTP would cost every reader memory all its life.
-    from shared.fetch_gate import FetchGate
-    from workers.recent_messages import fetch
-
-    gate = FetchGate(paths.fetch_gate)
-    return lambda channel, after_ms, before_ms, deadline: fetch(
-        url, channel, after_ms, before_ms, gate, deadline
-    )

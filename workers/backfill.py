@@ -55,8 +55,7 @@ class Backfill:
     ``take`` gets every line with the time of its receipt, Unix ms: what was missed, then what is live.
     ``on_gap`` gets from when to when lines may be missing, Unix ms, and why, before the lines that follow.
     ``on_filled`` gets how many lines were put in, once for each answer that counts. ``wake`` is called from
-    another thread when ``go_on`` has something to do. ``fetch`` is None where no service is asked. ``clock``
-    gives monotonic seconds.
+    another thread when ``go_on`` has something to do. ``clock`` gives monotonic seconds.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class Backfill:
         on_gap: Callable[[int, int, str], None],
         on_filled: Callable[[int], None],
         wake: Callable[[], None],
-        fetch: Fetch | None,
+        fetch: Fetch,
         clock: Callable[[], float] = time.monotonic,
         wall_clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -105,8 +104,6 @@ class Backfill:
         # A clock that was set back makes no absence of less than nothing.
         since_ms = None if since_ms is None else min(since_ms, now_ms)
         self._visit = _Visit(since_ms, now_ms, self._clock())
-        if self._fetch is None:
-            self._give_up("no service is asked, see BACKFILL_URL")
 
     def go_on(self) -> float | None:
         """Do what is due; give the seconds until the next call, None when nothing will be due."""
@@ -156,13 +153,11 @@ class Backfill:
     def _start(
         self, after_ms: int | None, before_ms: int, seconds: float, then: "Callable[[Fetched], None]"
     ) -> None:
-        fetch = self._fetch
-        assert fetch is not None
         deadline = Deadline(seconds, self._clock)
         self._remind_at = self._clock() + REMIND_SECONDS
 
         def run() -> None:
-            then(fetch(self._channel, after_ms, before_ms, deadline))
+            then(self._fetch(self._channel, after_ms, before_ms, deadline))
 
         # The end of the process does not wait for it.
         threading.Thread(target=run, name="backfill", daemon=True).start()
@@ -219,21 +214,18 @@ class Backfill:
 
     def _pass_on(self, line: IrcLine, received_ms: int) -> None:
         line_id = line.tags.get("id")
-        # Only for the service's answers; without one it would be memory for nothing.
-        if line_id and self._fetch is not None:
+        if line_id:
             self._newest.append(line_id)
         self._take(line, received_ms)
 
     def _log(self, visit: _Visit, filled: str, missing_ms: int, trouble: str) -> None:
-        # Who has named no service has asked for no lines about it.
-        level = "WARNING" if missing_ms and self._fetch is not None else "INFO"
         if visit.since_ms is None:
             text = "read for the first time, " + (f"{filled}: {trouble}" if trouble else filled)
         else:
             text = f"away for {(visit.joined_ms - visit.since_ms) / 1000:.1f} s, {filled}"
             if missing_ms:
                 text += f", {missing_ms / 1000:.1f} s may be missing: {trouble}"
-        logger.log(level, "#{}: {}", self._channel, text)
+        logger.log("WARNING" if missing_ms else "INFO", "#{}: {}", self._channel, text)
 
 
 def _filled(answer: "Fetched", count: int) -> str:

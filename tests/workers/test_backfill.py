@@ -39,7 +39,7 @@ def line(text: str, line_id: str | None = None, channel: str = "ronni") -> IrcLi
 class World:
     """A backfill, what it did in order, and a service that answers when it is told to."""
 
-    def __init__(self, with_service: bool = True) -> None:
+    def __init__(self) -> None:
         self.now = 100.0
         self.did: list[tuple[object, ...]] = []
         self.asked: list[tuple[str, int | None, int, float]] = []
@@ -51,7 +51,7 @@ class World:
             lambda from_ms, to_ms, reason: self.did.append(("gap", from_ms, to_ms, reason)),
             lambda count: self.did.append(("filled", count)),
             self.awake.set,
-            self._fetch if with_service else None,
+            self._fetch,
             lambda: self.now,
             lambda: NOW_MS,
         )
@@ -348,18 +348,6 @@ def test_the_first_time_there_is_no_gap_whatever_comes(world: World, logged: lis
         "INFO #ronni: read for the first time, nothing filled in: "
         "the channel was left before the answer came",
     ]
-
-
-def test_without_a_service_the_gap_is_told_at_once_and_nothing_is_held(logged: list[str]) -> None:
-    world = World(with_service=False)
-    world.backfill.begin(None)
-    assert world.did == []
-    world.backfill.begin(SINCE_MS)
-    world.live("c")
-    assert world.did == [("gap", SINCE_MS, NOW_MS, "no service is asked, see BACKFILL_URL"), ("c", 7)]
-    assert world.backfill.go_on() is None
-    assert all(text.startswith("INFO ") for text in logged)
-    assert "away for 20.0 s" in logged[-1]
 
 
 def test_a_clock_that_was_set_back_makes_no_gap(world: World) -> None:
