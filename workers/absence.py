@@ -59,9 +59,13 @@ class Absence:
 
     def end(self, channel: str) -> None:
         """The channel was joined: what ``take`` is given from here on stands behind what was missed."""
-        if self._copies > 1 and self._others.read_channel(channel, self._copies):
-            return
         since_ms = self._since.get(channel)
+        if self._copies > 1:
+            if self._others.read_channel(channel, self._copies):
+                # It has been there all the time, or it came back first and has told what is missing.
+                return
+            if since_ms is not None:
+                since_ms = max(since_ms, self._others.last_in_ms(channel, self._copies))
         if channel in self._fills:
             self._fills[channel].begin(since_ms)
         elif since_ms is not None:

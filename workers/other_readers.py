@@ -1,7 +1,8 @@
 """What the other readers of this installation read at the moment, from their status files."""
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from shared.channel_list import reader_name
@@ -29,8 +30,27 @@ class OtherReaders:
 
     def read_channel(self, channel: str, copies: int) -> bool:
         """Whether another reader of the channel, which has so many, is in it."""
-        names = {reader_name(channel, copy + 1) for copy in range(copies)} - {self._program}
-        return any(self._is_in(self._folder / f"{name}.json", channel=channel) for name in names)
+        return any(
+            self._is_alive(status) and status.report.channels[channel].joined
+            for status in self._readers_of(channel, copies)
+        )
+
+    def last_in_ms(self, channel: str, copies: int) -> int:
+        """Until when another reader of the channel was in it for certain, Unix milliseconds; 0: never."""
+        found = [(status, status.report.channels[channel]) for status in self._readers_of(channel, copies)]
+        return max(
+            (int(status.head.written * 1000) if one.joined else one.absent_since_ms for status, one in found),
+            default=0,
+        )
+
+    def _readers_of(self, channel: str, copies: int) -> Iterator[Status[ReaderReport]]:
+        for copy in range(1, copies + 1):
+            name = reader_name(channel, copy)
+            status = (
+                None if name == self._program else read_status(self._folder / f"{name}.json", ReaderReport)
+            )
+            if status is not None and channel in status.report.channels:
+                yield status
 
     def read_room(self, room_id: str) -> bool:
         """Whether a reader is in the channel with that room id; may be half a second old."""
@@ -39,7 +59,7 @@ class OtherReaders:
         if now >= until:
             if room_id not in self._files:
                 self._find_rooms()
-            answer = any(self._is_in(path, room_id=room_id) for path in self._files.get(room_id, ()))
+            answer = any(self._is_in_room(path, room_id) for path in self._files.get(room_id, ()))
             self._known[room_id] = answer, now + KNOWN_SECONDS
         return answer
 
@@ -52,15 +72,24 @@ class OtherReaders:
                 if rooms:
                     self._with_room.add(path)
 
-    def _is_in(self, path: Path, channel: str = "", room_id: str = "") -> bool:
-        status = read_status(path, ReaderReport)
-        if status is None or path.stem == self._program or not self._is_alive(status):
-            return False
-        return any(
-            one.joined and (name == channel or (room_id and one.room_id == room_id))
-            for name, one in status.report.channels.items()
+    def _is_in_room(self, path: Path, room_id: str) -> bool:
+        status = None if path.stem == self._program else read_status(path, ReaderReport)
+        return (
+            status is not None
+            and self._is_alive(status)
+            and any(one.joined and one.room_id == room_id for one in status.report.channels.values())
         )
 
     def _is_alive(self, status: Status[ReaderReport]) -> bool:
         age = self._clock() - status.head.written_monotonic
-        return not status.head.stopped and 0 <= age < STALE_SECONDS
+        return not status.head.stopped and 0 <= age < STALE_SECONDS and _runs(status.head.pid)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -103,10 +103,12 @@ def test_what_another_reader_of_the_channel_has_read_is_not_missing(tmp_path: Pa
     world.absence.end("xqc")
     assert world.gap_seconds == 0
     assert world.absence.since_ms("xqc", joined=True) == 0
-    other.finish(ReaderReport(channels={"xqc": ChannelReport(joined=True)}))
+    # That one was lost a second after this one.
+    gone = ReaderReport(channels={"xqc": ChannelReport(absent_since_ms=NOW_MS - 3000)})
+    other.finish(gone)
     world.absence.begin("xqc", NOW_MS - 4000)
     world.absence.end("xqc")
-    assert world.gap_seconds == 4.0
+    assert world.gap_seconds == 3.0
 
 
 def test_while_the_service_is_asked_the_channel_waits_and_its_neighbour_does_not(tmp_path: Path) -> None:

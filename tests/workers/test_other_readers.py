@@ -1,7 +1,9 @@
 """What other readers read, from real status files."""
 
+import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from shared.reports import ChannelReport, ReaderReport
@@ -83,6 +85,20 @@ def test_only_another_copy_counts_for_the_channel(folder: Folder) -> None:
     assert not folder.others.read_channel("xqc", 1)
     folder.write("reader-xqc-2", "xqc", "1", joined=False)
     assert not folder.others.read_channel("xqc", 2)
+
+
+def test_a_killed_reader_is_not_waited_for(folder: Folder) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    report = ReaderReport(channels={"xqc": ChannelReport(joined=True, room_id="1")})
+    head = {"pid": gone.pid, "written_monotonic": folder.now, "written": 1700.5, "stopped": False}
+    content = msgspec.json.encode(head | msgspec.to_builtins(report))
+    (folder.path / "reader-xqc-2.json").write_bytes(content)
+    assert not folder.others.read_channel("xqc", 2)
+    assert not folder.others.read_room("1")
+    # It was in the channel when it wrote last.
+    assert folder.others.last_in_ms("xqc", 2) == 1_700_500
+    assert folder.others.last_in_ms("xqc", 1) == 0
 
 
 def test_what_is_no_status_file_is_nothing(folder: Folder) -> None:
