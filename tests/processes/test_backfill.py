@@ -1,5 +1,6 @@
 """What a reader missed, got from a recent-messages service, through the whole service."""
 
+import contextlib
 import itertools
 import json
 import signal
@@ -38,18 +39,24 @@ class Stage:
         found: dict[str, Any] = self.service.status_of(program)["channels"]["alpha"]
         return found
 
-    def kill_reader(self, program: str = "reader-alpha") -> None:
-        """SIGKILL; returns when nobody of it is in the channel."""
+    @contextlib.contextmanager
+    def without(self, program: str = "reader-alpha") -> Iterator[None]:
+        """The reader is killed, and its successor does not get in meanwhile."""
         self.service.wait_running(program)
-        process = psutil.Process(self.service.pids()[program])
-        process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        with self.away():
+            process = psutil.Process(self.service.pids()[program])
+            process.send_signal(signal.SIGKILL)
+            process.wait(10)
+            yield
 
-    def joins(self) -> int:
-        return sum(join.channel == "alpha" for join in self.twitch.joins)
-
-    def wait_joined_again(self, before: int) -> None:
-        wait_until(lambda: self.joins() > before, "the channel joined again")
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Twitch lets nobody in meanwhile; afterwards somebody joins."""
+        before = len(self.twitch.joins)
+        self.twitch.refuse_logins()
+        yield
+        self.twitch.refuse_logins(0)
+        wait_until(lambda: len(self.twitch.joins) > before, "the channel joined again")
 
 
 @pytest.fixture
@@ -86,10 +93,8 @@ def test_a_killed_single_reader_loses_nothing_that_the_service_holds(
     stage.say(200)
     topic.wait_for("alpha", 200)
     for _ in range(2):
-        before = stage.joins()
-        stage.kill_reader()
-        stage.say(60)
-        stage.wait_joined_again(before)
+        with stage.without():
+            stage.say(60)
         stage.say(100)
     topic.wait_for_ids("alpha", set(stage.said))
     events.wait_for_ids("alpha", set(stage.said))
@@ -124,17 +129,14 @@ def test_a_lost_connection_and_a_stop_over_the_night_are_made_good(
     start(stage.service, stage.twitch, "alpha")
     stage.say(50)
     topic.wait_for("alpha", 50)
-    before = stage.joins()
-    stage.twitch.close_all()
-    stage.say(10)
-    stage.wait_joined_again(before)
+    with stage.away():
+        stage.twitch.close_all()
+        stage.say(10)
     stage.say(10)
     topic.wait_for_ids("alpha", set(stage.said))
     stage.service.shut_down()
     stage.say(40, heard=False)
     stage.service.start()
-    before = stage.joins()
-    stage.wait_joined_again(before - 1)
     topic.wait_for_ids("alpha", set(stage.said))
     stage.say(10)
     topic.wait_for_ids("alpha", set(stage.said))
@@ -157,11 +159,8 @@ def test_what_nobody_can_tell_is_a_gap_in_its_place(
     topic.wait_for_ids("alpha", set(stage.said))
     heard = list(stage.said)
     wait_until(lambda: stage.report()["joined"], "it has told that it is in the channel")
-    before = stage.joins()
-    stage.kill_reader()
-    # Nobody is in the channel: these are gone.
-    stage.say(5)
-    stage.wait_joined_again(before)
+    with stage.without():
+        stage.say(5)
     del stage.said[:]
     stage.say(20)
     topic.wait_for_ids("alpha", set(stage.said))
@@ -182,20 +181,19 @@ def test_with_two_readers_the_death_of_one_is_no_absence(
 ) -> None:
     stage.service.environment["READERS_PER_CHANNEL"] = "2"
     start(stage.service, stage.twitch, "alpha")
-    wait_until(lambda: stage.joins() == 2, "both in the channel")
+    wait_until(lambda: len(stage.twitch.joins) == 2, "both in the channel")
     stage.say(20)
     topic.wait_for_ids("alpha", set(stage.said))
     wait_until(lambda: stage.report("reader-alpha-2")["joined"], "both have told so")
-    asked = len(stage.recent.requests)
-    stage.kill_reader("reader-alpha")
-    stage.say(20)
-    wait_until(lambda: stage.joins() == 3, "the first one in the channel again")
+    with stage.without():
+        stage.say(20)
     stage.say(20)
     topic.wait_for_ids("alpha", set(stage.said))
     assert topic.ids("alpha") == stage.said
     events.wait_for_ids("alpha", set(stage.said))
     assert gaps(events) == []
-    assert len(stage.recent.requests) == asked
+    # They have asked for what was said before the first start, and for nothing else.
+    assert {request.after for request in stage.recent.requests} <= {None}
 
 
 def test_channels_ask_one_after_the_other(
