@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from loguru import logger
 
 from commands import (
+    doctor_backfill,
     doctor_kafka,
     doctor_machine,
     doctor_service,
@@ -60,10 +61,11 @@ class Checks:
         yield point
 
     def _of_the_outside(self) -> Iterator[Point]:
-        """Kafka, the token, and Twitch's chat."""
+        """Kafka, the token, Twitch's chat, and who is asked for what was missed."""
         settings, waiting = self._settings, self._display.waiting
         if settings is None:
-            for name in (*doctor_kafka.POINTS, *doctor_token.POINTS, *doctor_twitch.POINTS):
+            twitch = (*doctor_token.POINTS, *doctor_twitch.POINTS)
+            for name in (*doctor_kafka.POINTS, *twitch, doctor_backfill.POINT):
                 yield _without_settings(name)
             return
         with waiting("asking supervisord"):
@@ -72,6 +74,7 @@ class Checks:
         yield from doctor_token.look(settings, waiting)
         look = doctor_twitch.Look(settings, self._paths, self._channels, self._wait_seconds, waiting)
         yield from look.points()
+        yield doctor_backfill.look(settings, self._channels, waiting)
 
     def _of_the_service(self) -> Iterator[Point]:
         # Asked anew: what came before may have taken a minute.

@@ -1,4 +1,4 @@
-"""Points of `make doctor` about Kafka: whether it answers, the topic, and a record there and back."""
+"""Points of `make doctor` about Kafka: whether it answers, the topics, and a record there and back."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -14,6 +14,8 @@ from workers.kafka_client import in_thread
 from workers.kafka_trial import KafkaNotAllowed, TopicFacts
 
 POINTS = ("broker", "topic", "round trip")
+# Of the topic of events, where there is one.
+EVENT_POINTS = ("events topic", "events trip")
 # More than the trials take by themselves; a library that hangs must not hang the command.
 TRIAL_SECONDS = 20.0
 # Usually it takes less than one.
@@ -30,17 +32,26 @@ def look(settings: Settings, service: Service, waiting: Waiting) -> Iterator[Poi
             count = _tried(settings, kafka_trial.reach)
     except ServiceError as error:
         yield _no_broker(settings, service, error)
-        for name in POINTS[1:]:
+        for name in (*POINTS[1:], *(EVENT_POINTS if settings.kafka_topic_chat_events else ())):
             yield untried(name, "needs a broker that answers")
         return
     kind = "the embedded Kafka" if settings.kafka_is_embedded else "Kafka"
     brokers = "" if settings.kafka_is_embedded else f", {count} broker{'' if count == 1 else 's'}"
     yield good("broker", f"{kind} at {addresses} answers{brokers}")
-    with waiting(f"looking up topic {settings.kafka_topic_chat_messages}"):
-        point = _topic(settings, service)
+    for topic, names in zip(settings.topics, (POINTS[1:], EVENT_POINTS), strict=False):
+        yield from _of_topic(settings, service, topic, names, waiting)
+
+
+def _of_topic(
+    settings: Settings, service: Service, topic: str, names: tuple[str, ...], waiting: Waiting
+) -> Iterator[Point]:
+    """The two points of one topic, by these names."""
+    of_topic, of_trip = names
+    with waiting(f"looking up topic {topic}"):
+        point = _topic(of_topic, settings, service, topic)
     yield point
-    with waiting("writing a record into a topic of its own, and reading it back"):
-        point = _round_trip(settings)
+    with waiting(f"writing a record into a topic beside {topic}, and reading it back"):
+        point = _round_trip(of_trip, settings, topic)
     yield point
 
 
@@ -68,31 +79,33 @@ def _no_broker(settings: Settings, service: Service, error: ServiceError) -> Poi
     return bad("broker", str(error), "it runs with the service: make run" if starts else "")
 
 
-def _topic(settings: Settings, service: Service) -> Point:
-    topic = settings.kafka_topic_chat_messages
+def _topic(name: str, settings: Settings, service: Service, topic: str) -> Point:
     try:
-        facts = _tried(settings, kafka_trial.describe_topic)
+        facts = _tried(settings, lambda configured: kafka_trial.describe_topic(configured, topic))
     except KafkaNotAllowed as error:
-        return untried("topic", str(error))
+        return untried(name, str(error))
     except ServiceError as error:
-        return bad("topic", str(error), "")
+        return bad(name, str(error), "")
     if facts is not None:
-        return good("topic", f"{topic}: {_words_of(facts)}")
+        return good(name, f"{topic}: {_words_of(facts)}")
     if service.runs("producer"):
         remedy = "the producer makes it within 15 s; where it cannot, logs/producer.log says why"
-        return bad("topic", f"{topic} does not exist", remedy)
-    return untried("topic", f"{topic} does not exist yet", "the service makes it when it starts: make run")
+        return bad(name, f"{topic} does not exist", remedy)
+    return untried(name, f"{topic} does not exist yet", "the service makes it when it starts: make run")
 
 
-def _round_trip(settings: Settings) -> Point:
+def _round_trip(name: str, settings: Settings, topic: str) -> Point:
+    def trial(configured: Settings) -> float:
+        return kafka_trial.write_and_read_back(configured, topic)
+
     try:
         # It makes a topic, and would leave it behind.
-        seconds = _tried(settings, kafka_trial.write_and_read_back, TIDY_SECONDS)
+        seconds = _tried(settings, trial, TIDY_SECONDS)
     except KafkaNotAllowed as error:
-        return untried("round trip", str(error))
+        return untried(name, str(error))
     except ServiceError as error:
-        return bad("round trip", str(error), "")
-    return good("round trip", f"a record was written and read back in {seconds * 1000:.0f} ms")
+        return bad(name, str(error), "")
+    return good(name, f"a record was written and read back in {seconds * 1000:.0f} ms, beside {topic}")
 
 
 def _words_of(facts: TopicFacts) -> str:

@@ -13,8 +13,9 @@ _SPARK_WIDTH = 20
 _GOOD, _WARN, _BAD, _DIM = "green", "yellow", "bold red", "dim"
 _WELL_STATES = {"RUNNING": _GOOD, "STARTING": _WARN, "STOPPING": _WARN}
 _CHANNEL_STATES = {"joined": _GOOD, "not joined": _BAD, "no reader": _BAD}
-# Lines besides the rows of the two tables.
-_FURNITURE_LINES = 14
+# Lines besides the rows of the two tables and those at the end.
+_FURNITURE_LINES = 9
+_GAPS_NAMED = 5
 
 
 def show(overview: Overview, height: int | None = None) -> RenderableType:
@@ -23,9 +24,11 @@ def show(overview: Overview, height: int | None = None) -> RenderableType:
     workers: Sequence[Worker] = [one for one in overview.workers if not one.name.startswith("reader-")]
     readers = [one for one in overview.workers if one.name.startswith("reader-")]
     workers = [*workers, *(one for one in readers if one.state != "RUNNING")]
+    lines = list(_lines(overview))
     hidden = 0
     if height is not None:
-        room = max(3, height - _FURNITURE_LINES - len(workers) - 2 * len(overview.problems))
+        furniture = _FURNITURE_LINES + len(lines)
+        room = max(3, height - furniture - len(workers) - 2 * len(overview.problems))
         ordered = sorted(channels, key=lambda one: (one.state == "joined", -(one.per_second or 0.0)))
         channels, hidden = ordered[:room], max(0, len(ordered) - room)
     parts: list[RenderableType] = [_sentence(overview), *_problems(overview), Text("")]
@@ -36,7 +39,7 @@ def show(overview: Overview, height: int | None = None) -> RenderableType:
     parts += [Text(""), _worker_table(workers)]
     if readers:
         parts.append(_readers_line(readers))
-    parts += [Text(""), *_lines(overview)]
+    parts += [Text(""), *lines]
     return Group(*parts)
 
 
@@ -124,6 +127,8 @@ def _lines(overview: Overview) -> Iterable[Text]:
         f"totals    {rate}{totals.received:,} received, {totals.delivered:,} delivered, {totals.duplicate:,} "
         f"duplicate, {totals.pending:,} waiting, {totals.lost:,} lost, {totals.rejected:,} lines rejected"
     )
+    if totals.gap_seconds or totals.backfilled:
+        yield Text(f"missing   {_missing(overview)}")
     delivery = overview.delivery
     if delivery.p50_seconds is None or delivery.p99_seconds is None:
         yield Text("delivery  no message in the last ten minutes")
@@ -134,8 +139,28 @@ def _lines(overview: Overview) -> Iterable[Text]:
     kind = "embedded, " if overview.kafka.embedded else ""
     addresses = ", ".join(overview.kafka.addresses)
     yield Text(f"Kafka     {kafka}, {kind}{addresses}, topic {overview.kafka.topic}")
+    if totals.events is not None:
+        events = totals.events
+        yield Text(
+            f"events    {events.received:,} received, {events.delivered:,} delivered, {events.duplicate:,} "
+            f"duplicate, topic {overview.kafka.events_topic}"
+        )
     yield Text(f"spool     {_spool(spool.messages, spool.bytes, spool.max_bytes)}")
     yield Text(f"token     {_token(token.state, plain(token.login), token.remaining_seconds)}")
+
+
+def _missing(overview: Overview) -> str:
+    """What no reader heard, and what of that was fetched afterwards."""
+    found = sorted(overview.channels, key=lambda one: one.gap_seconds, reverse=True)
+    gaps = [f"{_gap(one.gap_seconds)} of {plain(one.name)}" for one in found if one.gap_seconds]
+    more = f" and {len(gaps) - _GAPS_NAMED} more channels" if len(gaps) > _GAPS_NAMED else ""
+    words = f"{', '.join(gaps[:_GAPS_NAMED]) or 'nothing'}{more} for good"
+    count = overview.totals.backfilled
+    return f"{words}; {count:,} line{'s' * (count != 1)} fetched later" if count else words
+
+
+def _gap(seconds: float) -> str:
+    return span(seconds) if seconds >= 1 else "<1 s"
 
 
 def _spool(messages: int, used: int, bound: int) -> str:

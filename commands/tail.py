@@ -1,7 +1,8 @@
-"""``make tail``: show the messages as they arrive in Kafka.
+"""``make tail``: show the messages, or all events, as they arrive in Kafka.
 
-``python -m commands.tail``. Exit codes: 0 it was ended, or all that was asked for was shown; 1 Kafka could
-not be reached at the start, or the output cannot be written; 2 a setting or an argument must be changed.
+``python -m commands.tail [--events]``. Exit codes: 0 it was ended, or all that was asked for was shown; 1
+Kafka could not be reached at the start, or the output cannot be written; 2 a setting or an argument must be
+changed.
 """
 
 import argparse
@@ -13,16 +14,16 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 from rich.console import Console
 
+from commands.tail_events import EventLines
+from commands.tail_kind import Kind, kind_of
 from commands.tail_lines import JsonLines, TextLines
 from shared import settings
 from shared.channel_list import LOGIN
-from shared.chat_message import ChatMessage
 from shared.errors import KafkaUnavailable, ServiceError, SettingsError
 from shared.paths import Paths
 from shared.settings import Settings
@@ -43,10 +44,13 @@ OUTPUT = 1
 class Waiting:
     """Tells on standard error what is waited for, each thing once."""
 
-    def __init__(self, configured: Settings, channels: Iterable[str], from_beginning: bool) -> None:
+    def __init__(
+        self, configured: Settings, kind: Kind, channels: Iterable[str], from_beginning: bool
+    ) -> None:
         self._settings = configured
+        self._topic = kind.topic
         names = " or ".join(f"#{channel}" for channel in sorted(channels))
-        self._message = f"message of {names}" if names else "message"
+        self._message = f"{kind.noun} of {names}" if names else kind.noun
         self._from_beginning = from_beginning
         self._first_contact: Deadline | None = Deadline(FIRST_CONTACT_SECONDS)
         self._in_trouble = False
@@ -70,9 +74,10 @@ class Waiting:
         if self._in_trouble:
             say("Kafka answers again")
         self._in_trouble = False
-        topic = self._settings.kafka_topic_chat_messages
         if not topic_exists and not self._missing_topic_told:
-            say(f"waiting for topic {topic}: it does not exist yet, the service makes it when it starts")
+            say(
+                f"waiting for topic {self._topic}: it does not exist yet, the service makes it when it starts"
+            )
             self._missing_topic_told = True
             self._quiet = None
 
@@ -82,7 +87,7 @@ class Waiting:
             self._quiet = None
         elif self._quiet is not None and self._quiet.passed():
             self._quiet = None
-            topic, message = self._settings.kafka_topic_chat_messages, self._message
+            topic, message = self._topic, self._message
             if self._from_beginning:
                 say(f"waiting for topic {topic}: no {message} has arrived yet")
             else:
@@ -95,44 +100,48 @@ class Waiting:
 class Selection:
     """Which records are shown, as lines."""
 
-    def __init__(self, lines: TextLines | JsonLines, channels: frozenset[str]) -> None:
-        self._line = lines.line
+    def __init__(self, kind: Kind, line: Callable[[Any, bytes], bytes], channels: frozenset[str]) -> None:
+        self._kind = kind
+        self._line = line
         self._channels = channels
-        self._decode = msgspec.json.Decoder(ChatMessage).decode
         self._foreign_told = False
 
     def lines(self, records: Iterable["Record"]) -> list[bytes]:
-        """In the order of the records, without those of other channels and what is no chat message."""
+        """In the order of the records, without those of other channels and what does not belong there."""
         found = []
         for record in records:
             value = record.value or b""
             try:
-                message = self._decode(value)
+                read = self._kind.read(value)
             except ValueError:
                 self._tell_foreign(record)
                 continue
-            if not self._channels or message.channel_id in self._channels:
-                found.append(self._line(message, value))
+            if not self._channels or self._kind.channel_of(read) in self._channels:
+                found.append(self._line(read, value))
         return found
 
     def _tell_foreign(self, record: "Record") -> None:
         if not self._foreign_told:
             say(
-                f"left out: the record at partition {record.partition}, offset {record.offset} is no chat "
-                "message; others like it are left out without a word"
+                f"left out: the record at partition {record.partition}, offset {record.offset} "
+                f"{self._kind.foreign}; others like it are left out without a word"
             )
         self._foreign_told = True
 
 
 def tail(configured: Settings, arguments: argparse.Namespace) -> None:
-    """Show messages until the limit is reached. Raises KafkaUnavailable, and OSError of the output."""
+    """Show what comes until the limit is reached.
+
+    Raises SettingsError, KafkaUnavailable, and OSError of the output.
+    """
+    kind = kind_of(configured, arguments.events)
     # Here, so that Ctrl-C while it loads is no traceback.
     from workers.kafka_follow import KafkaFollower
 
     channels = frozenset(arguments.channel)
-    follower = KafkaFollower(configured, arguments.from_beginning)
-    waiting = Waiting(configured, channels, arguments.from_beginning)
-    selection = Selection(lines_for_output(arguments.json), channels)
+    follower = KafkaFollower(configured, kind.topic, arguments.from_beginning)
+    waiting = Waiting(configured, kind, channels, arguments.from_beginning)
+    selection = Selection(kind, lines_for_output(kind, arguments.json).line, channels)
     left: int | None = arguments.limit
     while left is None or left > 0:
         stop_if_closed()
@@ -149,12 +158,12 @@ def tail(configured: Settings, arguments: argparse.Namespace) -> None:
         left = None if left is None else left - len(lines)
 
 
-def lines_for_output(as_json: bool) -> TextLines | JsonLines:
+def lines_for_output(kind: Kind, as_json: bool) -> TextLines | EventLines | JsonLines:
     """Those that fit standard output."""
     utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
     if as_json:
         return JsonLines(os.isatty(OUTPUT), utf8)
-    return TextLines(Console(highlight=False), utf8)
+    return kind.lines(Console(highlight=False), utf8)
 
 
 def write(data: bytes) -> None:
@@ -200,6 +209,12 @@ def parse_arguments() -> argparse.Namespace:
         "--json", action="store_true", help="one line of JSON each, exactly as it is in Kafka, for programs"
     )
     parser.add_argument("--limit", type=_count, metavar="N", help="end after N messages")
+    parser.add_argument(
+        "--events",
+        action="store_true",
+        help="show the events of KAFKA_TOPIC_CHAT_EVENTS (see docs/events.md) instead of messages; the other "
+        "options mean events then",
+    )
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""One chat message as the line that ``make tail`` prints. Pure.
+"""One chat message, or any record's JSON, as the line that ``make tail`` prints. Pure.
 
 Chat is written by strangers, so nothing that a terminal would obey may reach it.
 """
@@ -9,6 +9,7 @@ import re
 import time
 import zlib
 
+import msgspec
 from rich.console import Console
 from rich.style import Style
 from rich.text import Text
@@ -27,34 +28,39 @@ _NO_TIME = "--:--:--"
 _BLANKS = bytes.maketrans(b"\t\n\r", b"   ")
 
 
-class TextLines:
-    """Lines for people: time, channel, sender, text. Painted as far as ``console`` has colours."""
+read_message = msgspec.json.Decoder(ChatMessage).decode
+"""The chat message of a record's value; raises ValueError when it is none."""
+
+
+class Painter:
+    """Makes text fit for a terminal, and paints it as far as ``console`` has colours."""
 
     def __init__(self, console: Console, utf8: bool) -> None:
         self._console = console
         self._unsafe = _UNSAFE if utf8 else _UNSAFE_WITHOUT_UTF8
-        self._channel = functools.lru_cache(_CHANNELS_KEPT)(self._paint_channel)
-        self._time_on, self._time_off = self._codes(Style(dim=True))
-        self._sender_on, self._sender_off = self._codes(Style(bold=True))
+        self.channel = functools.lru_cache(_CHANNELS_KEPT)(self._paint_channel)
+        """A channel with its ``#``, in a colour of its own."""
+        self._dim_on, self._dim_off = self._codes(Style(dim=True))
+        self._bold_on, self._bold_off = self._codes(Style(bold=True))
 
-    def line(self, message: ChatMessage, _value: bytes) -> bytes:
-        """The line with its end, UTF-8."""
-        return (
-            f"{self._time_on}{clock_time(message.timestamp // 1000)}{self._time_off} "
-            f"{self._channel(message.channel_id)} "
-            f"{self._sender_on}{self._visible(message.username)}:{self._sender_off} "
-            f"{self._visible(message.message)}\n"
-        ).encode()
-
-    def _visible(self, text: str) -> str:
+    def visible(self, text: str) -> str:
+        """The text without what a terminal would obey."""
         return self._unsafe.sub(_escaped, text)
+
+    def dim(self, text: str) -> str:
+        """Beside the point."""
+        return f"{self._dim_on}{self.visible(text)}{self._dim_off}"
+
+    def bold(self, text: str) -> str:
+        """For the eye to find."""
+        return f"{self._bold_on}{self.visible(text)}{self._bold_off}"
 
     def _paint_channel(self, channel: str) -> str:
         colours = _FEW_COLOURS if self._console.color_system == "standard" else _COLOURS
         # Not hash(), which is another one in every process.
         colour = colours[zlib.crc32(channel.encode()) % len(colours)]
         on, off = self._codes(Style.parse(colour))
-        return f"{on}#{self._visible(channel)}{off}"
+        return f"{on}#{self.visible(channel)}{off}"
 
     def _codes(self, style: Style) -> tuple[str, str]:
         """What the terminal wants before and after a text of that style."""
@@ -66,6 +72,21 @@ class TextLines:
         return on, off
 
 
+class TextLines:
+    """Lines for people: time, channel, sender, text."""
+
+    def __init__(self, console: Console, utf8: bool) -> None:
+        self._paint = Painter(console, utf8)
+
+    def line(self, message: ChatMessage, _value: bytes) -> bytes:
+        """The line with its end, UTF-8."""
+        paint = self._paint
+        return (
+            f"{paint.dim(clock_time(message.timestamp // 1000))} {paint.channel(message.channel_id)} "
+            f"{paint.bold(f'{message.username}:')} {paint.visible(message.message)}\n"
+        ).encode()
+
+
 class JsonLines:
     """Lines for machines: the record's value, byte for byte; ``to_terminal``: the same JSON made harmless."""
 
@@ -73,7 +94,7 @@ class JsonLines:
         self._to_terminal = to_terminal
         self._unsafe = _UNSAFE if utf8 else _UNSAFE_WITHOUT_UTF8
 
-    def line(self, _message: ChatMessage, value: bytes) -> bytes:
+    def line(self, _read: object, value: bytes) -> bytes:
         """The line with its end, UTF-8."""
         # Only between the parts of JSON that others have written, where they mean a blank.
         value = value.translate(_BLANKS)

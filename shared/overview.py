@@ -29,6 +29,17 @@ class Problem(msgspec.Struct):
     """What to do; empty where nothing is to be done but wait."""
 
 
+class Events(msgspec.Struct):
+    """What became of the events, as it is told of chat messages.
+
+    The gaps are ``delivered`` as well, and nobody has ``received`` them.
+    """
+
+    received: int
+    delivered: int
+    duplicate: int
+
+
 class Channel(msgspec.Struct):
     """One wanted channel; with several readers of it they are taken together."""
 
@@ -46,13 +57,21 @@ class Channel(msgspec.Struct):
     reconnects: int
     offline_seconds: float
     """Out of the channel since the first join."""
+    gap_seconds: float
+    """Time of which everything that was said is missing for good: no reader heard it, and it could not be
+    fetched afterwards."""
+    backfilled: int
+    """Lines that no reader heard and that were fetched afterwards; messages among them are ``received``."""
     pending: int
-    """Read, and neither in Kafka nor in the spool yet."""
+    """Read, and neither in Kafka nor in the spool yet; of both topics."""
     received: int
+    """Chat messages, as in ``delivered`` and ``duplicate``."""
     delivered: int
     duplicate: int
+    events: Events | None
+    """None while there is no topic of events."""
     lost: dict[str, int]
-    """By reason; empty is the promise."""
+    """By reason; empty is the promise. Of both topics."""
     rejected: dict[str, int]
     """Lines that could not be read as chat, by reason."""
     emotes_rejected: int
@@ -89,6 +108,8 @@ class Kafka(msgspec.Struct):
     accepts: bool
     addresses: list[str]
     topic: str
+    events_topic: str | None
+    """None: there is none."""
     embedded: bool
     trouble: str
     """Why it does not, and what to do; empty when it does or nothing is known."""
@@ -115,12 +136,16 @@ class TokenStatus(msgspec.Struct):
 
 
 class Totals(msgspec.Struct):
-    """Over the wanted channels."""
+    """Over the wanted channels, and what belongs to none."""
 
     per_second: float | None
     received: int
     delivered: int
     duplicate: int
+    events: Events | None
+    """None while there is no topic of events."""
+    gap_seconds: float
+    backfilled: int
     lost: int
     rejected: int
     pending: int

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.processes.service import ROOT
-from workers.monitor_metrics import METRICS
+from workers.monitor_metric_table import METRICS
 
 DEPLOY = ROOT / "deploy"
 ALERTS_TEST = ROOT / "tests" / "alerts_test.yml"

@@ -1,4 +1,4 @@
-"""Follows the topic as it grows: every record of every partition, through outages of Kafka.
+"""Follows a topic as it grows: every record of every partition, through outages of Kafka.
 
 The place in each partition is kept here, not by kafka-python and not in Kafka. So a connection that is
 broken is thrown away, and the next one goes on where the last one was.
@@ -45,7 +45,7 @@ class _Topic:
 
 
 class KafkaFollower:
-    """Reads the topic of the settings, without a consumer group, so it leaves no trace in Kafka.
+    """Reads ``topic`` without a consumer group, so it leaves no trace in Kafka.
 
     ``from_beginning``: from the oldest record that Kafka has, instead of what comes after the first contact.
     Each record is given once, and those of a partition in order. Partitions that are added later, and a
@@ -53,9 +53,9 @@ class KafkaFollower:
     signal handler that raises gets through at any time.
     """
 
-    def __init__(self, settings: Settings, from_beginning: bool = False) -> None:
+    def __init__(self, settings: Settings, topic: str, from_beginning: bool = False) -> None:
         self._settings = settings
-        self._topic = settings.kafka_topic_chat_messages
+        self._topic = topic
         self._from_beginning = from_beginning
         self._consumer: Any = None
         # The offset of the next record, by partition.
@@ -201,7 +201,9 @@ class KafkaFollower:
         return taken
 
     def _forbidden(self) -> KafkaUnavailable:
+        is_of_events = self._topic == self._settings.kafka_topic_chat_events
+        name = "KAFKA_TOPIC_CHAT_EVENTS" if is_of_events else "KAFKA_TOPIC_CHAT_MESSAGES"
         return KafkaUnavailable(
             f"this user may not read topic {self._topic}: allow READ and DESCRIBE on it, or check "
-            "KAFKA_SASL_USERNAME and KAFKA_TOPIC_CHAT_MESSAGES"
+            f"KAFKA_SASL_USERNAME and {name}"
         )

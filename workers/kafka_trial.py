@@ -56,22 +56,23 @@ def reach(settings: Settings) -> int:
     return _with_admin(settings, work)
 
 
-def describe_topic(settings: Settings) -> TopicFacts | None:
-    """How the topic of the settings is set up; None when there is none.
+def describe_topic(settings: Settings, topic: str) -> TopicFacts | None:
+    """How the topic is set up; None when there is none.
 
     Raises KafkaUnavailable, and KafkaNotAllowed when this user may not look it up.
     """
-    return _with_admin(settings, functools.partial(_describe, topic=settings.kafka_topic_chat_messages))
+    return _with_admin(settings, functools.partial(_describe, topic=topic))
 
 
-def write_and_read_back(settings: Settings) -> float:
+def write_and_read_back(settings: Settings, topic: str) -> float:
     """Write a record and read it back, in a topic made for that and removed; gives the seconds between.
 
-    Raises KafkaUnavailable when that does not work, and KafkaNotAllowed when this user may not make topics,
-    or not use what it has made. The topic is removed whatever happens, for which the caller must let this
-    function come to its end; where it cannot be removed the error's text has its name.
+    That topic's name begins with ``topic``, as rights may go by the beginning of a name. Raises
+    KafkaUnavailable when that does not work, and KafkaNotAllowed when this user may not make topics, or not
+    use what it has made. The topic is removed whatever happens, for which the caller must let this function
+    come to its end; where it cannot be removed the error's text has its name.
     """
-    return _with_admin(settings, functools.partial(_try_scratch_topic, settings))
+    return _with_admin(settings, functools.partial(_try_scratch_topic, settings, topic))
 
 
 def _with_admin(settings: Settings, work: Callable[[Any], _Result]) -> _Result:
@@ -109,15 +110,15 @@ def _describe(admin: Any, topic: str) -> TopicFacts | None:
     )
 
 
-def _try_scratch_topic(settings: Settings, admin: Any) -> float:
+def _try_scratch_topic(settings: Settings, topic: str, admin: Any) -> float:
     suffix = f".doctor-{secrets.token_hex(4)}"
-    topic = settings.kafka_topic_chat_messages[: _LONGEST_TOPIC - len(suffix)] + suffix
-    with _scratch_topic(settings, admin, topic):
-        admin.wait_for_topics([topic], timeout_ms=int(REQUEST_SECONDS * 1000))
+    scratch = topic[: _LONGEST_TOPIC - len(suffix)] + suffix
+    with _scratch_topic(settings, admin, scratch):
+        admin.wait_for_topics([scratch], timeout_ms=int(REQUEST_SECONDS * 1000))
         try:
-            return _round_trip(settings, topic)
+            return _round_trip(settings, scratch)
         except kafka_errors.AuthorizationError:
-            raise KafkaNotAllowed(f"this user may make topic {topic}, and not write and read it") from None
+            raise KafkaNotAllowed(f"this user may make topic {scratch}, and not write and read it") from None
 
 
 @contextlib.contextmanager

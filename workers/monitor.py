@@ -23,7 +23,7 @@ from shared.stopping import Stop
 from shared.worker import run_worker
 from workers.monitor_app import make_app
 from workers.monitor_history import History
-from workers.monitor_metrics import Moment
+from workers.monitor_metric_table import Moment
 from workers.monitor_overview import losses_of, overview_of, sample_of
 from workers.monitor_sources import ProcessTable, Sources
 

@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from workers.monitor_metrics import Moment, exposition
+from workers.monitor_metric_table import Moment
+from workers.monitor_metrics import exposition
 
 PAGE = Path(__file__).with_name("monitor_page.html")
 # A page of another site must not reach us under a name of its own that leads to this machine.

@@ -1,8 +1,9 @@
-"""The last ten minutes of the totals: rates, sparklines, delivery times and recent losses. Pure."""
+"""The last ten minutes of the totals: rates, sparklines, delivery times, recent losses and gaps. Pure."""
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from shared.overview import HISTORY_SPANS, RATE_SECONDS, SPAN_SECONDS
 from shared.reports import BUCKET_SECONDS
@@ -17,12 +18,16 @@ Losses = Mapping[tuple[str, str], int]
 
 @dataclass(frozen=True)
 class Sample:
-    """Totals at one time, monotonic seconds; what a reader has read is by its program's name."""
+    """Totals at one time, monotonic seconds; what a reader has read is by its program's name.
+
+    ``gaps`` are the seconds that are missing for good, by channel.
+    """
 
     at: float
     received: Mapping[str, int]
     buckets: Sequence[int]
     lost: Losses
+    gaps: Mapping[str, float]
 
 
 class History:
@@ -83,6 +88,17 @@ class History:
             {key: grown for key, n in newest.lost.items() if (grown := _grown(oldest.lost.get(key, 0), n))}
         )
 
+    def gaps(self) -> dict[str, float]:
+        """Seconds that turned out to be missing for good, by channel."""
+        if not self._recent:
+            return {}
+        newest = self._recent[-1].gaps
+        first = dict(newest)
+        # The first that is known: what a channel lacked before it was wanted again is no news.
+        for sample in reversed(self._spans.values()):
+            first |= sample.gaps
+        return {one: grown for one, seconds in newest.items() if (grown := _grown(first[one], seconds))}
+
     def _number(self, at: float) -> int:
         return int((at - self._began) // SPAN_SECONDS)
 
@@ -98,7 +114,10 @@ class History:
         return self._spans[min(self._spans)], self._recent[-1]
 
 
-def _grown(before: int, after: int) -> int:
+_Total = TypeVar("_Total", int, float)
+
+
+def _grown(before: _Total, after: _Total) -> _Total:
     """By how much a total has grown; one that fell began anew."""
     return after - before if after >= before else after
 

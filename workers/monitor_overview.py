@@ -3,7 +3,18 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from shared.overview import Channel, Delivery, Kafka, Overview, Problem, Spool, TokenStatus, Totals, Worker
+from shared.overview import (
+    Channel,
+    Delivery,
+    Events,
+    Kafka,
+    Overview,
+    Problem,
+    Spool,
+    TokenStatus,
+    Totals,
+    Worker,
+)
 from shared.reports import ChannelReport, DeliveredReport
 from shared.settings import Settings
 from shared.status_file import STALE_SECONDS
@@ -19,7 +30,8 @@ def sample_of(facts: Facts) -> Sample:
         for reader, report in facts.readers.items()
         if reader in facts.heads
     }
-    return Sample(facts.now, received, facts.producer.delivery_buckets, losses_of(facts))
+    gaps = {channel: _gap_of(found) for channel in facts.sync.channels if (found := _reports(facts, channel))}
+    return Sample(facts.now, received, facts.producer.delivery_buckets, losses_of(facts), gaps)
 
 
 def losses_of(facts: Facts) -> Counter[tuple[str, str]]:
@@ -37,21 +49,11 @@ def losses_of(facts: Facts) -> Counter[tuple[str, str]]:
 
 def overview_of(facts: Facts, history: History, settings: Settings) -> Overview:
     """Everything that is shown, of one moment."""
-    problems = problems_of(facts, settings.spool_max_bytes, history.losses())
+    problems = problems_of(facts, settings, history.losses(), history.gaps())
     reasons = not_ready(facts)
     losses = losses_of(facts)
-    channels = [_channel(facts, history, losses, name) for name in facts.sync.channels]
-    rates = [one.per_second for one in channels if one.per_second is not None]
+    channels = [_channel(facts, history, losses, name, settings) for name in facts.sync.channels]
     deliveries = history.deliveries()
-    totals = Totals(
-        per_second=sum(rates) if rates else None,
-        received=sum(one.received for one in channels),
-        delivered=sum(one.delivered for one in channels),
-        duplicate=sum(one.duplicate for one in channels),
-        lost=losses.total(),
-        rejected=sum(sum(one.rejected.values()) for one in channels),
-        pending=sum(one.pending for one in channels),
-    )
     return Overview(
         time_ms=facts.time_ms,
         well=not problems,
@@ -68,12 +70,37 @@ def overview_of(facts: Facts, history: History, settings: Settings) -> Overview:
             accepts=kafka_accepts(facts),
             addresses=list(settings.kafka_addresses),
             topic=settings.kafka_topic_chat_messages,
+            events_topic=settings.kafka_topic_chat_events,
             embedded=settings.kafka_is_embedded,
             trouble=facts.producer.trouble,
         ),
         spool=Spool(facts.producer.spooled, facts.producer.spool_bytes, settings.spool_max_bytes),
         token=_token(facts),
-        totals=totals,
+        totals=_totals(channels, losses.total(), _events(facts, "", settings)),
+    )
+
+
+def _totals(channels: Sequence[Channel], lost: int, events: Events | None) -> Totals:
+    """The sums; ``events`` are those of no channel."""
+    rates = [one.per_second for one in channels if one.per_second is not None]
+    if events is not None:
+        known = [events, *(one.events for one in channels if one.events is not None)]
+        events = Events(
+            received=sum(one.received for one in known),
+            delivered=sum(one.delivered for one in known),
+            duplicate=sum(one.duplicate for one in known),
+        )
+    return Totals(
+        per_second=sum(rates) if rates else None,
+        received=sum(one.received for one in channels),
+        delivered=sum(one.delivered for one in channels),
+        duplicate=sum(one.duplicate for one in channels),
+        events=events,
+        gap_seconds=sum(one.gap_seconds for one in channels),
+        backfilled=sum(one.backfilled for one in channels),
+        lost=lost,
+        rejected=sum(sum(one.rejected.values()) for one in channels),
+        pending=sum(one.pending for one in channels),
     )
 
 
@@ -100,7 +127,26 @@ def _delivered(facts: Facts, channel: str) -> DeliveredReport:
     return facts.producer.channels.get(channel) or DeliveredReport()
 
 
-def _channel(facts: Facts, history: History, losses: Counter[tuple[str, str]], name: str) -> Channel:
+def _events(facts: Facts, channel: str, settings: Settings) -> Events | None:
+    """Of the channel, or those of none; None while there is no topic of events."""
+    if settings.kafka_topic_chat_events is None:
+        return None
+    delivered = _delivered(facts, channel)
+    return Events(
+        received=sum(report.events_received for report in _reports(facts, channel)),
+        delivered=delivered.events_delivered,
+        duplicate=delivered.events_duplicate,
+    )
+
+
+def _gap_of(reports: Iterable[ChannelReport]) -> float:
+    # What one reader of a channel has missed another one may have read.
+    return min((report.gap_seconds for report in reports), default=0.0)
+
+
+def _channel(
+    facts: Facts, history: History, losses: Counter[tuple[str, str]], name: str, settings: Settings
+) -> Channel:
     readers = facts.readers_of(name)
     alive = [reader for reader in readers if facts.is_alive(reader)]
     joined = is_read(facts, name)
@@ -121,10 +167,13 @@ def _channel(facts: Facts, history: History, losses: Counter[tuple[str, str]], n
         last_message_ms=max((report.last_ms for report in reports), default=0),
         reconnects=sum(report.reconnects for report in reports),
         offline_seconds=min((report.offline_seconds for report in reports), default=0.0),
+        gap_seconds=_gap_of(reports),
+        backfilled=sum(report.backfilled for report in reports),
         pending=sum(facts.readers[reader].pending for reader in alive),
         received=sum(report.received for report in reports),
         delivered=delivered.delivered,
         duplicate=delivered.duplicate,
+        events=_events(facts, name, settings),
         lost={reason: count for (channel, reason), count in losses.items() if channel == name and count},
         rejected=dict(rejected),
         emotes_rejected=sum(report.emotes_rejected for report in reports),

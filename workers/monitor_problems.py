@@ -1,14 +1,23 @@
 """What is not as it should be, and what to do about it: from the facts to sentences. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
+from shared.channel_list import reader_name
 from shared.overview import Problem
-from shared.reports import LOST_NOT_STORED, LOST_OUTBOX, LOST_REFUSED, LOST_SPOOL_DAMAGED, LOST_SPOOL_FULL
+from shared.reports import (
+    LOST_NO_TOPIC,
+    LOST_NOT_STORED,
+    LOST_OUTBOX,
+    LOST_REFUSED,
+    LOST_SPOOL_DAMAGED,
+    LOST_SPOOL_FULL,
+)
+from shared.settings import Settings
 from shared.status_file import STALE_SECONDS
 from shared.supervisord import Program
-from shared.token_advice import SIGN_IN_ADVICE
+from shared.token_advice import SIGN_IN_ADVICE, words_of
 from workers.monitor_facts import Facts
 
 # Programs take a moment to start, and a hundred readers a minute: Twitch allows 20 logins in 10 s.
@@ -18,6 +27,8 @@ NEW_SECONDS = 5.0
 NAMED_AT_MOST = 5
 NEARLY_FULL = 0.8
 DISK_LOW_BYTES = 1024**3
+# Less is what a connection made anew costs, or a restart.
+GAP_SECONDS = 30.0
 FIXED_PROGRAMS = ("channel-sync", "producer", "token-refresher", "watchdog", "monitor")
 _WHAT_TO_DO_ABOUT_LOSSES = {
     LOST_OUTBOX: "the producer was away for too long: see logs/producer.log",
@@ -25,6 +36,7 @@ _WHAT_TO_DO_ABOUT_LOSSES = {
     LOST_SPOOL_FULL: "bring Kafka back, or raise SPOOL_MAX_BYTES",
     LOST_SPOOL_DAMAGED: "the damaged spool was moved aside: see logs/producer.log",
     LOST_REFUSED: "Kafka refuses them for what they are: see logs/producer.log",
+    LOST_NO_TOPIC: "they waited when KAFKA_TOPIC_CHAT_EVENTS was emptied: nothing, if that was wanted",
 }
 _TOKEN_TROUBLE = {
     "refused": ("the token cannot be renewed", SIGN_IN_ADVICE),
@@ -33,15 +45,22 @@ _TOKEN_TROUBLE = {
 }
 
 
-def problems_of(facts: Facts, max_spool_bytes: int, lost: Counter[tuple[str, str]]) -> list[Problem]:
-    """All problems, the worst first; ``lost`` are the losses of the last ten minutes."""
+def problems_of(
+    facts: Facts, settings: Settings, lost: Counter[tuple[str, str]], gaps: Mapping[str, float]
+) -> list[Problem]:
+    """All problems, the worst first.
+
+    ``lost`` are the losses of the last ten minutes; ``gaps`` the seconds that turned out to be missing in
+    them, by channel.
+    """
     found = [
         *_of_supervisord(facts),
         *_of_workers(facts),
         *_of_kafka(facts),
         *_of_losses(lost),
         *_of_channels(facts),
-        *_of_room(facts, max_spool_bytes),
+        *_of_gaps(settings, gaps),
+        *_of_room(facts, settings.spool_max_bytes),
         *_of_token(facts),
     ]
     return sorted(found, key=lambda problem: problem.severity != "bad")
@@ -160,10 +179,8 @@ def _of_losses(lost: Counter[tuple[str, str]]) -> Iterator[Problem]:
     for reason, count in reasons.most_common():
         channels = sorted({channel for channel, other in lost if other == reason and channel})
         of_whom = f" of {_some(channels)}" if channels else ""
-        verb = "was" if count == 1 else "were"
-        text = (
-            f"{count:,} message{'s' * (count != 1)}{of_whom} {verb} lost in the last ten minutes ({reason})"
-        )
+        noun, verb = "event" if reason == LOST_NO_TOPIC else "message", "was" if count == 1 else "were"
+        text = f"{count:,} {noun}{'s' * (count != 1)}{of_whom} {verb} lost in the last ten minutes ({reason})"
         yield Problem("bad", "messages", text, _WHAT_TO_DO_ABOUT_LOSSES.get(reason, "see the logs"))
 
 
@@ -188,6 +205,28 @@ def _of_channels(facts: Facts) -> Iterator[Problem]:
         text = f"{len(out)} of {len(channels)} channels are not read: {_some(out)}"
         commonest = Counter(troubles.values()).most_common(1)[0][0]
         yield Problem(severity, "channels", text, commonest)
+
+
+def _of_gaps(settings: Settings, gaps: Mapping[str, float]) -> Iterator[Problem]:
+    """Nobody needs to be woken: what is missing is missing for good, and the channel is read again."""
+    long = {channel: seconds for channel, seconds in gaps.items() if seconds >= GAP_SECONDS}
+    if not long:
+        return
+    subject, of_whom = "messages", f"{len(long)} channels: {_some(sorted(long))}"
+    words = f"up to {words_of(max(long.values()))}"
+    log = "logs/reader-<channel>.log"
+    if len(long) == 1:
+        ((channel, seconds),) = long.items()
+        subject, of_whom, words = f"channel {channel}", f"#{channel}", words_of(seconds)
+        log = f"logs/{reader_name(channel)}.log"
+    advice = []
+    if settings.backfill_url:
+        advice.append(f"{log} says why it could not be fetched")
+    else:
+        advice.append("set BACKFILL_URL to have such a time fetched afterwards")
+    if settings.readers_per_channel == 1:
+        advice.append("with READERS_PER_CHANNEL=2 one reader hears what the other one misses")
+    yield Problem("warning", subject, f"{words} are missing for good in {of_whom}", "; ".join(advice))
 
 
 def is_read(facts: Facts, channel: str) -> bool:

@@ -19,7 +19,8 @@ MODULE = "commands.doctor"
 NOBODY = "127.0.0.1:1"
 NAMES = (
     "python", "packages", "settings", "channels", "broker", "topic", "round trip", "token", "valid", "scopes",
-    "renewal", "Twitch", "login", "join", "message", "format", "clock", "workers", "file modes", "disk space",
+    "renewal", "Twitch", "login", "join", "message", "format", "clock", "backfill", "workers", "file modes",
+    "disk space",
 )  # fmt: skip
 
 
@@ -59,9 +60,9 @@ def test_a_fresh_clone_gets_clear_lines_and_stays_as_it_is(installation: Install
     assert command.wait_end() == 1
     assert names_of(command) == NAMES
     signs = "".join(line_of(command, name)[0] for name in NAMES)
-    assert signs == "✓✓✓✗✗––✓–––✗–––––✗–✓"
+    assert signs == "✓✓✓✗✗––✓–––✗––––––✗–✓"
     assert "→ cp channels.example.txt channels.txt, and edit it" in command.out
-    assert command.out.splitlines()[-1] == "4 points failed, 11 could not be tried"
+    assert command.out.splitlines()[-1] == "4 points failed, 12 could not be tried"
     assert [line for line in command.log.splitlines() if not line.endswith(" …")] == []
     assert files_of(installation.folder) == before
 
@@ -72,7 +73,7 @@ def test_a_bad_setting_is_named_and_leaves_only_what_needs_none(installation: In
     assert command.wait_end() == 2
     assert names_of(command) == NAMES
     signs = "".join(line_of(command, name)[0] for name in NAMES)
-    assert signs == "✓✓✗––––––––––––––✗✗✓"
+    assert signs == "✓✓✗–––––––––––––––✗✗✓"
     assert "SPOOL_MAX_BYTES='lots' is not usable: legal is bytes" in line_of(command, "settings")
     assert line_of(command, "clock").endswith("needs settings that are usable")
     assert "→ chmod 600 .env" in command.out

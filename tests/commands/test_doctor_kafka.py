@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from commands import doctor_kafka
-from commands.doctor_kafka import POINTS, look
+from commands.doctor_kafka import EVENT_POINTS, POINTS, look
 from commands.doctor_point import Point
 from commands.doctor_service import Service
 from shared import settings
@@ -35,7 +35,7 @@ class World:
         self.trial("write_and_read_back", lambda: 0.0123)
 
     def trial(self, name: str, outcome: Callable[[], object]) -> None:
-        self._monkeypatch.setattr(kafka_trial, name, lambda _settings: outcome())
+        self._monkeypatch.setattr(kafka_trial, name, lambda _settings, _topic=None: outcome())
 
     def fail(self, name: str, error: Exception) -> None:
         def outcome() -> object:
@@ -50,7 +50,8 @@ class World:
 
         configured = settings.load(self.paths, {"KAFKA_BROKERS": "kafka:9092"} | environment)
         found = list(look(configured, self.service, waiting))
-        assert tuple(point.name for point in found) == POINTS
+        events = EVENT_POINTS if configured.kafka_topic_chat_events else ()
+        assert tuple(point.name for point in found) == (*POINTS, *events)
         return {point.name: point for point in found}
 
 
@@ -68,7 +69,9 @@ def test_all_is_well_where_the_trials_are(world: World) -> None:
     assert signs(points) == "✓✓✓"
     assert points["broker"].text == "Kafka at kafka:9092 answers, 3 brokers"
     assert points["topic"].text == "twitch-chat-messages: 3 partitions, 2 copies of each, kept for 1 day"
-    assert points["round trip"].text == "a record was written and read back in 12 ms"
+    assert points["round trip"].text == (
+        "a record was written and read back in 12 ms, beside twitch-chat-messages"
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,6 +87,24 @@ def test_all_is_well_where_the_trials_are(world: World) -> None:
 def test_the_topic_is_told_in_words(world: World, facts: TopicFacts, words: str) -> None:
     world.trial("describe_topic", lambda: facts)
     assert world.points()["topic"].text == f"twitch-chat-messages: {words}"
+
+
+def test_the_topic_of_events_has_points_of_its_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = {"twitch-chat-messages": TopicFacts(3, 2, DAY_MS), "events": TopicFacts(6, 1, -1)}
+    monkeypatch.setattr(kafka_trial, "describe_topic", lambda _settings, topic: facts[topic])
+    points = world.points(KAFKA_TOPIC_CHAT_EVENTS="events")
+    assert signs(points) == "✓✓✓✓✓"
+    assert points["topic"].text == "twitch-chat-messages: 3 partitions, 2 copies of each, kept for 1 day"
+    assert points["events topic"].text == "events: 6 partitions, 1 copy of each, kept for ever"
+    assert points["events trip"].text == "a record was written and read back in 12 ms, beside events"
+    monkeypatch.setattr(
+        kafka_trial, "describe_topic", lambda _settings, topic: None if topic == "events" else facts[topic]
+    )
+    points = world.points(KAFKA_TOPIC_CHAT_EVENTS="events")
+    assert signs(points) == "✓✓✓–✓"
+    assert points["events topic"].text == "events does not exist yet"
+    world.fail("reach", KafkaUnavailable("no broker"))
+    assert signs(world.points(KAFKA_TOPIC_CHAT_EVENTS="events")) == "✗––––"
 
 
 def test_what_this_user_may_not_do_is_no_failure(world: World) -> None:

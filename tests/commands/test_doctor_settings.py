@@ -58,6 +58,18 @@ def test_each_setting_that_is_not_the_default_is_told_with_its_source(
     )
 
 
+def test_what_is_read_besides_chat_messages_is_told(paths: Paths) -> None:
+    (paths.root / ".env").write_text(
+        "KAFKA_TOPIC_CHAT_EVENTS=events\nSHARED_CHAT=once\nBACKFILL_URL=https://example.org/api\n"
+    )
+    point, _ = load(paths)
+    assert point.notes == (
+        "KAFKA_TOPIC_CHAT_EVENTS=events  (.env)",
+        "SHARED_CHAT=once  (.env)",
+        "BACKFILL_URL=https://example.org/api  (.env)",
+    )
+
+
 def test_warnings_are_shown(paths: Paths) -> None:
     (paths.root / ".env").write_text("KAFKA_BROKER=a:1\nTWITCH_CLIENT_ID=your_client_id\n")
     point, _ = load(paths)

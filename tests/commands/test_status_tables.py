@@ -16,10 +16,17 @@ from workers.monitor_history import History
 from workers.monitor_overview import overview_of, sample_of
 
 
-def overview(tmp_path: Path, facts: Facts) -> Overview:
+def overview(tmp_path: Path, facts: Facts, **configured: str) -> Overview:
     history = History()
     history.add(sample_of(facts))
-    return overview_of(facts, history, settings(tmp_path))
+    return overview_of(facts, history, settings(tmp_path, **configured))
+
+
+def with_gaps(facts: Facts, backfilled: int, **gaps: float) -> Facts:
+    for channel, seconds in gaps.items():
+        report = ChannelReport(True, gap_seconds=seconds, backfilled=backfilled)
+        facts = with_reader(facts, f"reader-{channel}", ReaderReport(channels={channel: report}))
+    return facts
 
 
 def shown(what: Overview, height: int | None = None, colours: bool = False) -> str:
@@ -67,6 +74,36 @@ def test_trouble_comes_first_with_what_to_do(tmp_path: Path) -> None:
     assert "token     valid, bot, 1 d 1 h left" in text
 
 
+def test_what_is_missing_is_a_line_where_there_is_any(tmp_path: Path) -> None:
+    def lines(facts: Facts) -> list[str]:
+        text = shown(overview(tmp_path, facts))
+        return [line.rstrip() for line in text.splitlines() if line.startswith("missing ")]
+
+    assert lines(healthy("xqc")) == []
+    assert lines(with_gaps(healthy("xqc", "forsen", "lirik"), 0, xqc=0.4, forsen=75.0)) == [
+        "missing   1 min 15 s of forsen, <1 s of xqc for good"
+    ]
+    assert lines(with_gaps(healthy("xqc"), 1, xqc=0.0)) == [
+        "missing   nothing for good; 1 line fetched later"
+    ]
+    names = [f"channel{number}" for number in range(8)]
+    gaps = {name: 10.0 + number for number, name in enumerate(names)}
+    assert lines(with_gaps(healthy(*names), 200, **gaps)) == [
+        "missing   17 s of channel7, 16 s of channel6, 15 s of channel5, 14 s of channel4, 13 s of channel3 "
+        "and 3 more channels for good; 1,600 lines fetched later"
+    ]
+
+
+def test_events_are_a_line_where_there_is_a_topic_for_them(tmp_path: Path) -> None:
+    report = ReaderReport(channels={"xqc": ChannelReport(True, events_received=1500)})
+    facts = with_reader(healthy("xqc"), "reader-xqc", report)
+    delivered = DeliveredReport(7, events_delivered=1490, events_duplicate=10)
+    facts = replace(facts, producer=ProducerReport(True, channels={"xqc": delivered}))
+    text = shown(overview(tmp_path, facts, KAFKA_TOPIC_CHAT_EVENTS="all-events"))
+    assert "events    1,500 received, 1,490 delivered, 10 duplicate, topic all-events" in text
+    assert "events  " not in shown(overview(tmp_path, facts))
+
+
 def test_readers_are_one_line_but_those_in_trouble(tmp_path: Path) -> None:
     facts = healthy(*(f"channel{number}" for number in range(30)))
     facts = with_program(facts, program("reader-channel7", "BACKOFF"))
@@ -84,6 +121,10 @@ def test_two_hundred_channels_fit_into_a_window_with_those_in_trouble(tmp_path: 
     assert row_of(text, "channel150")[1:3] == ["not", "joined"]
     assert "more channels" in text
     assert len(shown(overview(tmp_path, facts)).splitlines()) > 200
+    # With every line that there may be.
+    more = with_gaps(facts, 3, channel7=4.0)
+    text = shown(overview(tmp_path, more, KAFKA_TOPIC_CHAT_EVENTS="events"), height=40)
+    assert len(text.splitlines()) <= 40
 
 
 def test_what_others_write_cannot_command_the_terminal(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.commands.conftest import Command
+from tests.fakes.fake_recent_messages import FakeRecentMessages
 from tests.fakes.fake_twitch import FakeTwitch
 from tests.fakes.fake_twitch_id import FakeTwitchId
 from tests.processes.broker import Broker
@@ -64,14 +65,30 @@ def twitch_id() -> Iterator[FakeTwitchId]:
         yield twitch_id
 
 
+@pytest.fixture
+def kept() -> Iterator[FakeRecentMessages]:
+    with FakeRecentMessages() as kept:
+        yield kept
+
+
 def failed(points: dict[str, tuple[str, str]]) -> set[str]:
     return {name for name, (sign, _text) in points.items() if sign == "✗"}
 
 
 def test_a_service_that_works_gets_nothing_but_good_marks_and_is_not_disturbed(
-    service: Service, doctor: Doctor, twitch: FakeTwitch, topic: KafkaReader, twitch_id: FakeTwitchId
+    service: Service,
+    doctor: Doctor,
+    twitch: FakeTwitch,
+    topic: KafkaReader,
+    twitch_id: FakeTwitchId,
+    kept: FakeRecentMessages,
 ) -> None:
-    service.environment |= {"TWITCH_ID_URL": twitch_id.url, "TWITCH_CLIENT_ID": twitch_id.client_id}
+    service.environment |= {
+        "TWITCH_ID_URL": twitch_id.url,
+        "TWITCH_CLIENT_ID": twitch_id.client_id,
+        "KAFKA_TOPIC_CHAT_EVENTS": f"{topic.topic}-events",
+        "BACKFILL_URL": kept.url,
+    }
     issued = twitch_id.write_file(service.folder / "tokenStore.json")
     twitch.behaviour.valid_tokens = twitch_id.is_valid
     start(service, twitch, "xqc", "forsen")
@@ -83,10 +100,12 @@ def test_a_service_that_works_gets_nothing_but_good_marks_and_is_not_disturbed(
     said = flow.finish()
     assert {name: sign for name, (sign, _text) in points.items()} == dict.fromkeys(points, "✓")
     assert code == 0
-    assert len(points) == 20
+    assert len(points) == 23
     assert "KAFKA_TOPIC_RETENTION_MS=-1  (environment)" in points["settings"][1]
     assert points["channels"][1] == "2 channels in channels.txt: xqc, forsen"
     assert points["topic"][1] == f"{topic.topic}: 3 partitions, 1 copy of each, kept for ever"
+    assert points["events topic"][1] == (f"{topic.topic}-events: 3 partitions, 1 copy of each, kept for ever")
+    assert points["backfill"][1] == "127.0.0.1 answers for #xqc"
     assert points["valid"][1].endswith(", of the account testbot")
     assert points["login"][1] == "accepted as twitchingest"
     assert points["join"][1] == "in #forsen, #xqc"

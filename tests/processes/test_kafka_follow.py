@@ -26,8 +26,8 @@ class Follower:
     """What a follower has given, as the values in their order."""
 
     def __init__(self, broker: str, topic: str, from_beginning: bool = False) -> None:
-        names = {"KAFKA_BROKERS": broker, "KAFKA_TOPIC_CHAT_MESSAGES": topic}
-        self.follower = KafkaFollower(settings.load(Paths(Path("/")), names), from_beginning)
+        names = {"KAFKA_BROKERS": broker}
+        self.follower = KafkaFollower(settings.load(Paths(Path("/")), names), topic, from_beginning)
         self.values: list[str] = []
 
     def poll(self) -> int:

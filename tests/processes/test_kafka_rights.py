@@ -53,18 +53,18 @@ def test_who_may_not_make_topics_is_told_so_and_can_be_told_apart(secure: Secure
     configured = as_writer(secure, "forbidden")
     assert kafka_trial.reach(configured) == 1
     with pytest.raises(kafka_trial.KafkaNotAllowed, match="may not make topics"):
-        kafka_trial.write_and_read_back(configured)
+        kafka_trial.write_and_read_back(configured, "forbidden")
 
 
 def test_a_topic_that_may_not_be_looked_up_is_told_apart_from_none(secure: SecureBroker) -> None:
     with pytest.raises(kafka_trial.KafkaNotAllowed, match="allow DESCRIBE"):
-        kafka_trial.describe_topic(as_writer(secure, "forbidden"))
+        kafka_trial.describe_topic(as_writer(secure, "forbidden"), "forbidden")
 
 
 def test_a_retention_that_may_not_be_seen_is_none(secure: SecureBroker) -> None:
     secure.allow_to_write("writer", "described")
     expected = kafka_trial.TopicFacts(partitions=3, replication=1, retention_ms=None)
-    assert kafka_trial.describe_topic(as_writer(secure, "described")) == expected
+    assert kafka_trial.describe_topic(as_writer(secure, "described"), "described") == expected
 
 
 def test_who_may_make_topics_and_not_remove_them_learns_which_one_is_left(secure: SecureBroker) -> None:
@@ -74,7 +74,7 @@ def test_who_may_make_topics_and_not_remove_them_learns_which_one_is_left(secure
     allow = ACLPermissionType.ALLOW
     admin.create_acls([ACL("User:writer", "*", operation, allow, pattern) for operation in operations])
     with pytest.raises(kafka_trial.KafkaNotAllowed, match=r"remove topic kept\.doctor-\w+ by hand"):
-        kafka_trial.write_and_read_back(as_writer(secure, "kept"))
+        kafka_trial.write_and_read_back(as_writer(secure, "kept"), "kept")
     assert [name for name in admin.list_topics() if name.startswith("kept.")]
     admin.close()
 
@@ -86,14 +86,18 @@ def test_a_wrong_password_is_one_line_that_does_not_show_it(secure: SecureBroker
     assert "wrong-password" not in str(caught.value)
 
 
-@pytest.mark.parametrize("may_describe", [True, False])
-def test_a_topic_that_may_not_be_read_cannot_be_followed(secure: SecureBroker, may_describe: bool) -> None:
+@pytest.mark.parametrize(
+    ("may_describe", "setting"), [(True, "KAFKA_TOPIC_CHAT_MESSAGES"), (False, "KAFKA_TOPIC_CHAT_EVENTS")]
+)
+def test_a_topic_that_may_not_be_read_cannot_be_followed(
+    secure: SecureBroker, may_describe: bool, setting: str
+) -> None:
     topic = f"unreadable-{may_describe}".lower()
     if may_describe:
         secure.allow_to_write("writer", topic)
-    follower = KafkaFollower(as_writer(secure, topic))
+    follower = KafkaFollower(as_writer(secure, "another", **{setting: topic}), topic)
     end = time.monotonic() + 30
-    with pytest.raises(KafkaUnavailable, match=f"may not read topic {topic}: allow READ"):
+    with pytest.raises(KafkaUnavailable, match=f"may not read topic {topic}: allow READ.* and {setting}$"):
         while time.monotonic() < end:
             follower.poll()
     follower.close()

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.fakes.fake_recent_messages import FakeRecentMessages
 from tests.fakes.fake_twitch import FakeTwitch, chat_line
 from tests.processes.broker import Broker
 from tests.processes.conftest import free_port
@@ -201,6 +202,56 @@ def test_a_lost_connection_counts_as_reconnect_and_as_time_out_of_the_channel(
     wait_until(lambda: watcher.channel("alpha")["reconnects"] == 1, lambda: str(watcher.channel("alpha")))
     assert watcher.channel("alpha")["offline_seconds"] > 0.5
     assert watcher.status()["well"]
+
+
+def test_events_gaps_and_what_was_fetched_afterwards_are_counted(
+    service: Service, watcher: Watcher, twitch: FakeTwitch, topic: KafkaReader
+) -> None:
+    with FakeRecentMessages() as kept:
+        service.environment |= {
+            "KAFKA_TOPIC_CHAT_EVENTS": f"{topic.topic}-events",
+            "BACKFILL_URL": kept.url,
+        }
+        start(service, twitch, "alpha")
+        watcher.wait_ready()
+        twitch.chat("alpha", "heard")
+        watcher.wait_counted("alpha", 1, 1)
+        be_away(watcher, twitch, lambda: kept.keep("alpha", chat_line("alpha", "missed")))
+        watcher.wait_counted("alpha", 2, 2)
+        assert (watcher.channel("alpha")["backfilled"], watcher.channel("alpha")["gap_seconds"]) == (1, 0)
+        kept.behave("alpha", status=404)
+        be_away(watcher, twitch, lambda: None)
+        wait_until(lambda: watcher.channel("alpha")["gap_seconds"] > 0, lambda: str(watcher.channel("alpha")))
+    wait_until(
+        lambda: is_all_delivered(watcher.channel("alpha")["events"]), lambda: str(watcher.channel("alpha"))
+    )
+    status, metrics = watcher.status(), watcher.metrics()
+    (channel,) = status["channels"]
+    # Both messages, and what the chat was like at each join.
+    assert channel["events"]["received"] >= 3
+    assert metrics["twitch_events_received_total", "alpha"] == channel["events"]["received"]
+    assert metrics["twitch_events_delivered_total", "alpha"] == channel["events"]["delivered"]
+    assert metrics["twitch_events_duplicate_total", "alpha"] == channel["events"]["duplicate"]
+    assert metrics["twitch_messages_backfilled_total", "alpha"] == status["totals"]["backfilled"] == 1
+    assert metrics["twitch_reader_gap_seconds_total", "alpha"] == status["totals"]["gap_seconds"]
+    assert status["kafka"]["events_topic"] == f"{topic.topic}-events"
+    # Some seconds are no problem, and a gap is over when it is known.
+    assert (status["well"], status["ready"]) == (True, True)
+
+
+def be_away(watcher: Watcher, twitch: FakeTwitch, meanwhile: Callable[[], None]) -> None:
+    """The reader of #alpha is out of the channel, and in again."""
+    twitch.refuse_logins()
+    twitch.close_all()
+    wait_until(lambda: watcher.channel("alpha")["state"] == "not joined", "out of the channel")
+    meanwhile()
+    twitch.refuse_logins(0)
+    watcher.wait_ready()
+
+
+def is_all_delivered(events: dict[str, int]) -> bool:
+    # The gap is delivered, too, and nobody has received it.
+    return events["received"] + 1 == events["delivered"] + events["duplicate"]
 
 
 def test_a_broker_that_is_killed_or_frozen_shows_though_nobody_says_anything(

@@ -141,6 +141,50 @@ def test_records_of_others_are_left_out_and_said_once(tail: Tail, writer: KafkaW
     )
 
 
+def test_events_are_shown_from_their_own_topic(tail: Tail, broker: str, topic: KafkaReader) -> None:
+    name = f"{topic.topic}-events"
+    events = KafkaWriter(broker, name)
+    command = tail.start("--events", "--channel", "xqc", "--limit", "3", KAFKA_TOPIC_CHAT_EVENTS=name)
+    command.wait_shown(f"waiting for topic {name}: it does not exist yet")
+    events.make_topic(partitions=1)
+    for value in (
+        {"type": "privmsg", "channel": "xqc", "timestamp": 0, "user_login": "onche", "text": "hi"},
+        {"type": "privmsg", "channel": "forsen", "timestamp": 0, "user_login": "onche", "text": "hi"},
+        message("xqc", "of the other topic"),
+        {"type": "clearchat.timeout", "channel": "xqc", "timestamp": 1000, "target_user_login": "onche"},
+        {"type": "of.tomorrow", "channel": "xqc", "timestamp": 2000, "level": 3},
+    ):
+        events.write(as_json(value))
+    assert command.wait_end() == 0
+    assert command.out == (
+        "00:00:00 #xqc privmsg onche: hi\n"
+        "00:00:01 #xqc clearchat.timeout onche\n"
+        "00:00:02 #xqc of.tomorrow level=3\n"
+    )
+    assert command.log.splitlines()[1:] == [
+        "tail: left out: the record at partition 0, offset 2 is no event; others like it are left out "
+        "without a word"
+    ]
+    shown = ("--events", "--from-beginning", "--limit", "4")
+    as_lines = tail.start(*shown, "--json", KAFKA_TOPIC_CHAT_EVENTS=name)
+    assert as_lines.wait_end() == 0
+    assert [json.loads(line)["channel"] for line in as_lines.out.splitlines()] == [
+        "xqc", "forsen", "xqc", "xqc",
+    ]  # fmt: skip
+    coloured = tail.on_terminal(*shown, KAFKA_TOPIC_CHAT_EVENTS=name)
+    assert len(re.findall(r"\x1b\[38;5;\d+m#xqc\x1b\[0m", coloured)) == 3
+    events.close()
+
+
+def test_without_a_topic_of_events_it_says_what_to_set(tail: Tail) -> None:
+    command = tail.start("--events")
+    assert command.wait_end() == 2
+    assert command.shown == (
+        "tail: KAFKA_TOPIC_CHAT_EVENTS is empty, so there is no topic of events: name one in .env, and "
+        "restart the service\n"
+    )
+
+
 def test_it_ends_silently_when_nobody_reads_any_more(tail: Tail, writer: KafkaWriter) -> None:
     writer.make_topic()
     writer.say("xqc", "one")

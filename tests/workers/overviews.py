@@ -6,6 +6,7 @@ from shared.overview import (
     HISTORY_SPANS,
     Channel,
     Delivery,
+    Events,
     Kafka,
     Overview,
     Problem,
@@ -33,10 +34,13 @@ def make_channel(number: int, **more: Any) -> Channel:
         "last_message_ms": TIME_MS - 7_300_000 * (number + 1),
         "reconnects": number % 7,
         "offline_seconds": 1.5 * (number % 5),
+        "gap_seconds": 0.0,
+        "backfilled": 0,
         "pending": number % 4,
         "received": received,
         "delivered": received - 12 - number % 4,
         "duplicate": 12,
+        "events": None,
         "lost": {},
         "rejected": {"no_tags": 2} if number == 1 else {},
         "emotes_rejected": number % 3,
@@ -77,7 +81,7 @@ def make_overview(channels: int = 3, **more: Any) -> Overview:
         "channels": read,
         "workers": [make_worker(name, number) for number, name in enumerate(names)],
         "delivery": Delivery(0.0123, 0.2345, 98_765),
-        "kafka": Kafka(True, ["127.0.0.1:9092"], "twitch-chat-messages", True, ""),
+        "kafka": Kafka(True, ["127.0.0.1:9092"], "twitch-chat-messages", None, True, ""),
         "spool": Spool(0, 32_768, 10 * 1024**3),
         "token": TokenStatus("anonymous", "", [], 0, None),
         "totals": totals_of(read),
@@ -97,6 +101,10 @@ def make_bad_overview(channels: int = 20) -> Overview:
     if len(read) > 5:
         read[3] = make_channel(3, state="no reader", trouble="the reader is FATAL", per_second=None)
         read[5] = make_channel(5, lost={"spool_full": 1234, "outbox_full": 5}, pending=81_234)
+        read[4] = make_channel(4, offline_seconds=4000.5, gap_seconds=3725.0, backfilled=1_234)
+    for channel in read:
+        received = channel.received * 2
+        channel.events = Events(received, received - 1, 1)
     problems = [*bad, Problem("warning", "token", "the token has expired", "see logs/token-refresher.log")]
     overview = make_overview(
         read=read,
@@ -105,7 +113,9 @@ def make_bad_overview(channels: int = 20) -> Overview:
         problems=problems,
         ready=False,
         not_ready=["Kafka takes no messages: is the broker up?", "reader-channel000 is not in #channel000"],
-        kafka=Kafka(False, ["10.0.0.1:9092", "10.0.0.2:9092"], "chat", False, "no broker answers"),
+        kafka=Kafka(
+            False, ["10.0.0.1:9092", "10.0.0.2:9092"], "chat", "chat-events", False, "no broker answers"
+        ),
         spool=Spool(12_345, 9 * 1024**3, 10 * 1024**3),
         token=TokenStatus("valid", "testbot", ["chat:read"], TIME_MS // 1000 - 60, -60.0),
     )
@@ -120,11 +130,21 @@ def make_bad_overview(channels: int = 20) -> Overview:
 
 def totals_of(channels: list[Channel]) -> Totals:
     """The sums of the channels."""
+    events = [channel.events for channel in channels if channel.events is not None]
     return Totals(
         per_second=sum(channel.per_second or 0.0 for channel in channels) if channels else None,
         received=sum(channel.received for channel in channels),
         delivered=sum(channel.delivered for channel in channels),
         duplicate=sum(channel.duplicate for channel in channels),
+        events=Events(
+            sum(one.received for one in events),
+            sum(one.delivered for one in events),
+            sum(one.duplicate for one in events),
+        )
+        if events
+        else None,
+        gap_seconds=sum(channel.gap_seconds for channel in channels),
+        backfilled=sum(channel.backfilled for channel in channels),
         lost=sum(sum(channel.lost.values()) for channel in channels),
         rejected=sum(sum(channel.rejected.values()) for channel in channels),
         pending=sum(channel.pending for channel in channels),

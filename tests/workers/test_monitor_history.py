@@ -21,7 +21,11 @@ def buckets(**counts: int) -> list[int]:
 
 def sample(at: float, received: int | None = 0, done: list[int] | None = None, lost: int = 0) -> Sample:
     read = {} if received is None else {"reader-xqc": received}
-    return Sample(at, read, done or [], {("xqc", "spool_full"): lost} if lost else {})
+    return Sample(at, read, done or [], {("xqc", "spool_full"): lost} if lost else {}, {})
+
+
+def gaps_at(at: float, **gaps: float) -> Sample:
+    return Sample(at, {}, [], {}, gaps)
 
 
 def test_the_rate_is_that_of_the_last_ten_seconds() -> None:
@@ -121,3 +125,26 @@ def test_a_quantile_lies_in_the_bucket_that_holds_its_message(counts: list[int],
     rank = share * sum(counts)
     assert below <= rank + 1e-6
     assert found == BUCKET_SECONDS[-1] or up_to >= rank - 1e-6
+
+
+def test_gaps_are_those_of_the_last_ten_minutes() -> None:
+    history = History()
+    assert history.gaps() == {}
+    history.add(gaps_at(1000.0, xqc=7.0, forsen=3.0))
+    assert history.gaps() == {}
+    history.add(gaps_at(1010.0, xqc=49.5, forsen=3.0))
+    assert history.gaps() == {"xqc": 42.5}
+    for number in range(1, 130):
+        history.add(gaps_at(1010.0 + 5 * number, xqc=49.5, forsen=3.0))
+    assert history.gaps() == {}
+
+
+def test_what_a_channel_lacked_before_it_was_known_is_no_news() -> None:
+    history = History()
+    history.add(gaps_at(1000.0))
+    history.add(gaps_at(1010.0, xqc=500.0))
+    assert history.gaps() == {}
+    history.add(gaps_at(1020.0, xqc=501.0))
+    assert history.gaps() == {"xqc": 1.0}
+    history.add(gaps_at(1030.0))
+    assert history.gaps() == {}

@@ -15,6 +15,7 @@ from shared.reports import (
     BUCKET_SECONDS,
     LOST_REASONS,
     ChannelReport,
+    DeliveredReport,
     ProducerReport,
     ReaderReport,
     TokenReport,
@@ -22,7 +23,8 @@ from shared.reports import (
 from tests.workers.monitor_world import healthy, settings, with_reader
 from workers.monitor_facts import Facts
 from workers.monitor_history import History
-from workers.monitor_metrics import METRICS, Moment, exposition
+from workers.monitor_metric_table import METRICS, Moment
+from workers.monitor_metrics import exposition
 from workers.monitor_overview import losses_of, overview_of, sample_of
 
 # What is promised to others: names and labels.
@@ -35,6 +37,8 @@ CONTRACT = {
     "twitch_reader_joined": ("channel",),
     "twitch_reader_reconnects_total": ("channel",),
     "twitch_reader_offline_seconds_total": ("channel",),
+    "twitch_reader_gap_seconds_total": ("channel",),
+    "twitch_messages_backfilled_total": ("channel",),
     "twitch_last_message_timestamp_seconds": ("channel",),
     "twitch_handoff_pending_messages": ("channel",),
     "twitch_spool_messages": (),
@@ -42,10 +46,19 @@ CONTRACT = {
 }
 
 
-def moment_of(tmp_path: Path, facts: Facts) -> Moment:
+EVENTS = {
+    "twitch_events_received_total": ("channel",),
+    "twitch_events_delivered_total": ("channel",),
+    "twitch_events_duplicate_total": ("channel",),
+}
+
+
+def moment_of(tmp_path: Path, facts: Facts, events: str = "") -> Moment:
+    """``events`` is their topic."""
     history = History()
     history.add(sample_of(facts))
-    return Moment(overview_of(facts, history, settings(tmp_path)), facts.producer, losses_of(facts))
+    configured = settings(tmp_path, KAFKA_TOPIC_CHAT_EVENTS=events)
+    return Moment(overview_of(facts, history, configured), facts.producer, losses_of(facts))
 
 
 def busy() -> Facts:
@@ -55,6 +68,7 @@ def busy() -> Facts:
             "xqc": ChannelReport(
                 True, received=12, last_ms=1_699_999_999_500, reconnects=3, offline_seconds=9.5,
                 lost={"outbox_full": 1}, rejected={"malformed": 2}, emotes_rejected=5,
+                gap_seconds=7.5, backfilled=6, events_received=21,
             )
         },
     )  # fmt: skip
@@ -65,7 +79,11 @@ def busy() -> Facts:
         True,
         spooled=7,
         spool_bytes=4096,
-        channels=facts.producer.channels,
+        channels={
+            "xqc": DeliveredReport(10, events_delivered=18, events_duplicate=3),
+            "forsen": DeliveredReport(10),
+            "": DeliveredReport(events_delivered=2),
+        },
         delivery_buckets=buckets,
         delivery_seconds=90000.4,
     )
@@ -94,6 +112,8 @@ def test_every_metric_has_the_value_that_is_shown(tmp_path: Path) -> None:
     assert found["twitch_reader_joined", "forsen"] == 1
     assert found["twitch_reader_reconnects_total", "xqc"] == 3
     assert found["twitch_reader_offline_seconds_total", "xqc"] == 9.5
+    assert found["twitch_reader_gap_seconds_total", "xqc"] == 7.5
+    assert found["twitch_messages_backfilled_total", "xqc"] == 6
     assert found["twitch_last_message_timestamp_seconds", "xqc"] == 1_699_999_999.5
     assert found["twitch_handoff_pending_messages", "xqc"] == 4
     assert found["twitch_spool_messages",] == 7
@@ -121,6 +141,27 @@ def test_names_and_labels_are_the_promised_ones(tmp_path: Path) -> None:
     assert found["twitch_delivery_seconds_bucket"] == ("le",)
 
 
+def test_events_are_counted_only_where_there_is_a_topic_for_them(tmp_path: Path) -> None:
+    text = exposition(moment_of(tmp_path, busy(), "events"), "")[0].decode()
+    found = values(text)
+    assert found["twitch_events_received_total", "xqc"] == 21
+    assert found["twitch_events_delivered_total", "xqc"] == 18
+    assert found["twitch_events_duplicate_total", "xqc"] == 3
+    assert found["twitch_events_received_total", "forsen"] == 0
+    # What belongs to no channel.
+    assert found["twitch_events_delivered_total", ""] == 2
+    assert ("twitch_events_received_total", "") not in found
+    labels = {sample.name: tuple(sample.labels) for family in read_text(text) for sample in family.samples}
+    assert EVENTS.items() <= labels.items()
+    assert "twitch_events" not in exposition(moment_of(tmp_path, busy()), "")[0].decode()
+
+
+def test_gaps_are_there_from_the_beginning(tmp_path: Path) -> None:
+    found = values(exposition(moment_of(tmp_path, healthy("xqc")), "")[0].decode())
+    assert found["twitch_reader_gap_seconds_total", "xqc"] == 0
+    assert found["twitch_messages_backfilled_total", "xqc"] == 0
+
+
 def test_losses_are_there_from_the_beginning_with_every_reason(tmp_path: Path) -> None:
     found = values(exposition(moment_of(tmp_path, healthy("xqc")), "")[0].decode())
     for reason in LOST_REASONS:
@@ -138,7 +179,7 @@ def test_before_any_message_and_without_channels_it_can_be_read_too(tmp_path: Pa
 
 def test_openmetrics_is_spoken_where_it_is_asked_for(tmp_path: Path) -> None:
     accept = "application/openmetrics-text; version=1.0.0"
-    text, content_type = exposition(moment_of(tmp_path, busy()), accept)
+    text, content_type = exposition(moment_of(tmp_path, busy(), "events"), accept)
     assert content_type.startswith("application/openmetrics-text")
     families = read_openmetrics(text.decode())  # type: ignore[no-untyped-call]
     names = {family.name for family in families}
@@ -166,6 +207,6 @@ def test_promtool_finds_nothing_to_complain_about(tmp_path: Path, facts: Facts) 
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not on PATH; on Debian: apt-get install prometheus")
-    text = exposition(moment_of(tmp_path, facts), "")[0]
+    text = exposition(moment_of(tmp_path, facts, "events"), "")[0]
     done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

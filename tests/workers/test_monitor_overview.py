@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.overview import Overview, Problem
+from shared.overview import Events, Overview, Problem
 from shared.reports import (
     LOST_REASONS,
     ChannelReport,
@@ -269,8 +269,8 @@ def test_messages_lost_in_the_last_ten_minutes_are_a_problem_and_older_ones_a_nu
 
 
 @pytest.mark.parametrize("reason", LOST_REASONS)
-def test_for_every_kind_of_loss_there_is_something_to_do(reason: str) -> None:
-    (problem,) = problems_of(healthy("xqc"), 1, losses_of_one(reason))
+def test_for_every_kind_of_loss_there_is_something_to_do(tmp_path: Path, reason: str) -> None:
+    (problem,) = problems_of(healthy("xqc"), settings(tmp_path), losses_of_one(reason), {})
     assert problem.advice not in ("", "see the logs")
 
 
@@ -290,6 +290,9 @@ def test_two_readers_of_a_channel_are_one_channel(tmp_path: Path) -> None:
                 last_ms=7,
                 reconnects=3,
                 offline_seconds=9.0,
+                gap_seconds=9.0,
+                backfilled=2,
+                events_received=20,
                 lost={"outbox_full": 1},
                 rejected={"malformed": 2},
                 emotes_rejected=5,
@@ -297,12 +300,13 @@ def test_two_readers_of_a_channel_are_one_channel(tmp_path: Path) -> None:
         },
     )
     facts = with_reader(facts, "reader-xqc-2", second)
-    overview = seen(tmp_path, facts)
+    overview = seen(tmp_path, facts, KAFKA_TOPIC_CHAT_EVENTS="events", READERS_PER_CHANNEL="2")
     (channel,) = overview.channels
     assert (channel.state, channel.trouble) == ("joined", "")
     assert (channel.received, channel.pending, channel.reconnects) == (18, 4, 3)
     # The other reader was there all the time.
-    assert channel.offline_seconds == 0.0
+    assert channel.offline_seconds == channel.gap_seconds == 0.0
+    assert (channel.backfilled, channel.events) == (2, Events(20, 0, 0))
     assert channel.last_message_ms == 1_699_999_999_000
     assert (channel.lost, channel.rejected, channel.emotes_rejected) == (
         {"outbox_full": 1},

@@ -6,12 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.overview import Channel, Delivery, Overview, Problem, Spool, TokenStatus
+from shared.overview import Channel, Delivery, Events, Overview, Problem, Spool, TokenStatus
 from tests.commands.browser import Browser
 from tests.workers.overviews import TIME_MS, make_bad_overview, make_channel, make_overview, make_worker
 from tests.workers.page_server import PageServer
 from tests.workers.shown_page import ShownPage
 
+EVENT_COUNTS = ("received", "delivered", "duplicate")
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>'\"&amp;"
 
 
@@ -40,6 +41,9 @@ def channel_values(channel: Channel) -> dict[str, str]:
     values: dict[str, Any] = msgspec.structs.asdict(channel)
     for field in ("name", "trouble", "history"):
         del values[field]
+    events = values.pop("events")
+    for field in EVENT_COUNTS:
+        values[f"events_{field}"] = getattr(events, field, None)
     for field in ("lost", "rejected"):
         values[field] = sum(values[field].values())
     return {field: raw(value) for field, value in values.items()}
@@ -49,8 +53,12 @@ def channel_values(channel: Channel) -> dict[str, str]:
 def test_everything_shown_equals_the_json(tmp_path: Path, overview: Overview) -> None:
     with ShownPage(tmp_path, overview) as page:
         assert page.text("#sentence") == overview.sentence
-        for field, value in msgspec.structs.asdict(overview.totals).items():
+        totals = msgspec.structs.asdict(overview.totals)
+        events = totals.pop("events")
+        for field, value in totals.items():
             assert page.value(f'[data-total="{field}"]') == raw(value)
+        for field in EVENT_COUNTS:
+            assert page.value(f'[data-events="{field}"]') == raw(getattr(events, field, None))
         for channel in overview.channels:
             assert shown_values(page, "channel", channel.name) == channel_values(channel)
             assert page.text(f'[data-channel="{channel.name}"] [data-field="trouble"]') == channel.trouble
@@ -62,6 +70,7 @@ def test_everything_shown_equals_the_json(tmp_path: Path, overview: Overview) ->
         assert page.value('[data-delivery="p99_seconds"]') == raw(overview.delivery.p99_seconds)
         assert page.text('[data-kafka="addresses"]') == ", ".join(overview.kafka.addresses)
         assert page.text('[data-kafka="topic"]') == overview.kafka.topic
+        assert page.text('[data-kafka="events_topic"]') == (overview.kafka.events_topic or "")
         assert page.text("#kafka-trouble") == overview.kafka.trouble
         shown = page.evaluate(
             "[...document.querySelectorAll('[data-problem]')].map((one) => one.textContent)"
@@ -139,6 +148,45 @@ def test_tab_and_icon_say_how_it_is(tmp_path: Path, problems: list[Problem], sta
         assert colour in page.evaluate("document.getElementById('icon').href")
         assert page.is_hidden("#problems") == (not problems)
         assert page.browser.warnings == []
+
+
+def test_what_is_missing_and_what_was_fetched_afterwards_is_told_where_there_is_any(tmp_path: Path) -> None:
+    gap, fetched = '[data-total="gap_seconds"]', '[data-total="backfilled"]'
+    row = '[data-channel="channel000"] '
+    offline = f'{row}td[data-field="offline_seconds"]'
+    with ShownPage(tmp_path, make_overview(1)) as page:
+        assert page.is_hidden(gap)
+        assert page.is_hidden(fetched)
+        assert page.browser.attribute_of(offline, "title") is None
+        page.show(make_overview(read=[make_channel(0, gap_seconds=3725.0, backfilled=1234)]))
+        assert not page.is_hidden(gap)
+        assert page.text(gap) == "and 1 h 2 min missing"
+        assert page.text(fetched) == "1,234 fetched later"
+        assert page.browser.attribute_of(offline, "title") == "1 h 2 min missing for good"
+        page.browser.click(f"{row}button", loads=False)
+        assert page.text(f'{row}[data-field="gap_seconds"]') == "1 h 2 min"
+        assert page.text(f'{row}[data-field="backfilled"]') == "1,234"
+        # It is over: no word of it in the sentence, and the row is not in trouble.
+        page.browser.click("#only-problems", loads=False)
+        page.evaluate("document.activeElement.blur()")
+        page.show(make_overview(read=[make_channel(0, gap_seconds=0.4)]))
+        assert page.text(gap) == "and <1 s missing"
+        assert page.channels() == []
+
+
+def test_events_are_told_of_where_there_is_a_topic_for_them(tmp_path: Path) -> None:
+    row = '[data-channel="channel000"] '
+    with ShownPage(tmp_path, make_overview(1)) as page:
+        page.browser.click(f"{row}button", loads=False)
+        assert page.is_hidden("#events")
+        assert page.is_hidden(f'{row}[data-field="events_received"]')
+        overview = make_overview(read=[make_channel(0, events=Events(1234, 1230, 4))])
+        overview.kafka.events_topic = "all-events"
+        page.show(overview)
+        assert not page.is_hidden(f'{row}[data-field="events_received"]')
+        assert page.text("#events").replace("\n", " ") == (
+            "events in all-events: 1,234 received, 1,230 delivered, 4 duplicates"
+        )
 
 
 def test_many_problems_are_shown_when_asked_for(tmp_path: Path) -> None:
