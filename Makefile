@@ -8,7 +8,27 @@ JOBS ?= 4
 READERS ?= 2
 MINUTES ?= 10
 
-.PHONY: run auth auth-device status tail doctor test check soak soak-tokens setup setup-dev fetch-kafka clean help
+TARGETS := run auth auth-device status tail doctor record replay test check docs soak soak-tokens setup \
+  setup-dev fetch-kafka clean help
+.PHONY: $(TARGETS)
+
+# The words behind `make record` and `make replay` are files, and no targets.
+COMMAND := $(filter record replay,$(firstword $(MAKECMDGOALS)))
+ifneq ($(COMMAND),)
+FILES := $(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS))
+ifeq ($(or $(FILES),$(FILE)),)
+$(error usage: make $(COMMAND) $(if $(filter record,$(COMMAND)),chat.irc.gz,chat-*.irc.gz))
+endif
+ifneq ($(or $(filter $(TARGETS),$(FILES)),$(findstring :,$(FILES)),$(findstring %,$(FILES))),)
+$(error "$(FILES)" cannot stand there, as make has another meaning for it: write make $(COMMAND) FILE=…)
+endif
+ifneq ($(FILES),)
+FILE := $(FILES)
+.PHONY: $(FILES)
+$(FILES): ; @:
+endif
+export FILE
+endif
 
 help:
 	@echo "make run     run everything in the foreground, Ctrl-C stops it"
@@ -16,6 +36,8 @@ help:
 	@echo "make status  show channels and workers (ARGS=… for its options, as for the next two)"
 	@echo "make tail    show the messages as they arrive in Kafka"
 	@echo "make doctor  check settings, token, Kafka, Twitch and the flow, and say what to do"
+	@echo "make record  keep the raw lines of the channels: make record chat.irc.gz, a file for each hour"
+	@echo "make replay  play such files into Kafka, each message once: make replay chat-*.irc.gz"
 	@echo "make test    run the whole test suite, real Kafka included"
 	@echo "make soak    break something every few seconds for ten minutes under load (READERS=1, MINUTES=…)"
 	@echo "make check   format, lint, types, tests"
@@ -66,9 +88,19 @@ tail: setup
 doctor: setup
 	@exec $(BIN)/python -m commands.doctor $(ARGS)
 
+record: setup
+	@exec $(BIN)/python -m commands.record "$$FILE"
+
+# Several files and patterns are for the shell to take apart.
+replay: setup
+	@exec $(BIN)/python -m commands.replay $$FILE
+
 test: setup-dev
 	@$(BIN)/python -m workers.kafka_jars
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+docs: setup
+	@$(BIN)/python -m commands.event_docs
 
 soak: setup-dev
 	@$(BIN)/python -m workers.kafka_jars
