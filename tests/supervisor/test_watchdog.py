@@ -180,7 +180,9 @@ def test_only_what_supervisord_calls_running_is_looked_at() -> None:
 
 def test_it_reads_what_a_worker_writes(tmp_path: Path) -> None:
     StatusFile(tmp_path, "producer", clock=lambda: 77.5).update(lambda: {"pending": 3})
-    assert watchdog.read_report(tmp_path, "producer") == Head(os.getpid(), 77.5)
+    found = watchdog.read_report(tmp_path, "producer")
+    assert found is not None
+    assert (found.pid, found.written_monotonic, found.stopped) == (os.getpid(), 77.5, False)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"pid": "x"}', b"\xff\xfe", b'{"pid": 1}'])
