@@ -7,6 +7,9 @@ count from behind its wrapper.
 # Emotes do not overlap on Twitch, so they are never longer together than the text; a hostile line could have
 # one record grow to megabytes.
 MAX_EMOTE_CHARACTERS = 64 * 1024
+# An event has each emote with its id and its places: for three bytes of a hostile line a long id once more.
+MAX_WRITTEN_CHARACTERS = 64 * 1024
+_WRITTEN_OVERHEAD = 50
 
 Span = tuple[int, int, str]
 """First and last code point of an emote, and its id."""
@@ -31,6 +34,12 @@ def find_emotes(raw: str, text: str) -> tuple[list[Span], int]:
                 found.append((start, end, emote_id))
     found.sort()
     return found, rejected
+
+
+def fit_an_event(spans: list[Span]) -> bool:
+    """Whether they are few and short enough to be written out one by one, with id, text and places."""
+    written = sum(len(emote_id) + end - start + 1 for start, end, emote_id in spans)
+    return written + _WRITTEN_OVERHEAD * len(spans) <= MAX_WRITTEN_CHARACTERS
 
 
 def emotes_tag(spans: list[Span]) -> str:

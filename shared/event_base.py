@@ -98,7 +98,9 @@ class ChatterEvent(TwitchEvent, kw_only=True, omit_defaults=True, gc=False):
     """Whether the wrapper of ``/me`` lacked its end, which is rare. [code]"""
     emotes: Annotated[list[Emote] | None, Made] = None
     """Twitch's own emotes in ``text``, in order of appearance; not those of BetterTTV, FrankerFaceZ and 7TV.
-    An emote whose place does not lie within the text is left out. [doc]"""
+    An emote whose place does not lie within the text is left out. Absent where all of them with their ids
+    would be longer than 65,536 characters, which no real message is: the tag then stands under ``tags``.
+    [doc]"""
     flags: str | None = None
     """What AutoMod thought of parts of the text, such as ``0-6:S.7``: the place, one letter for the kind (A
     aggression, I identity, P profanity, S sexual) and a level. Mostly empty. [doc, code]"""

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from shared.chat_message import MAX_AHEAD_MS, is_channel, source_of, timestamp_of
-from shared.emotes import emotes_tag, find_emotes
+from shared.emotes import emotes_tag, find_emotes, fit_an_event
 from shared.event_base import ChatterEvent, Emote, TwitchEvent
 from shared.event_fields import TAG_FIELDS
 from shared.event_ids import EventIds, digest
@@ -147,6 +147,8 @@ def _add_emotes(values: dict[str, Any], rest: dict[str, str]) -> None:
         return
     text = values.get("text", "")
     spans, _ = find_emotes(raw, text)
+    if not fit_an_event(spans):
+        return
     values["emotes"] = [Emote(emote_id, text[start : end + 1], start, end) for start, end, emote_id in spans]
     if emotes_tag(spans) == raw:
         del rest["emotes"]

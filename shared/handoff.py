@@ -4,7 +4,8 @@
 
     producer → reader   Challenge   a nonce
     reader → producer   Hello       proof that it has the key, its name, its session
-    producer → reader   Welcome     number of the session's newest batch that was already taken in
+    producer → reader   Welcome     number of the session's newest batch that was already taken in, and
+                                    whether it tells events from chat messages
     reader → producer   Batch       records, numbered from 1 within the session; several may be on their way
     producer → reader   Ack         every batch up to this number is durable: the reader may forget it
 
@@ -39,9 +40,14 @@ class Hello(msgspec.Struct, tag="hello", array_like=True):
 
 
 class Welcome(msgspec.Struct, tag="welcome", array_like=True):
-    """``taken`` is the newest batch of this session that the producer has; 0 for none."""
+    """``taken`` is the newest batch of this session that the producer has; 0 for none.
+
+    ``types`` says that it goes by ``Record.type``: an older producer, which does not say so, would take
+    events for chat messages.
+    """
 
     taken: int
+    types: bool = False
 
 
 class Batch(msgspec.Struct, tag="batch", array_like=True):

@@ -7,7 +7,6 @@ import contextlib
 import socket
 import time
 import uuid
-from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,41 +15,25 @@ from loguru import logger
 from shared import handoff
 from shared.errors import HandoffError
 from shared.frames import FrameSocket
-from shared.handoff import Ack, Batch, Challenge, Hello, Welcome
+from shared.handoff import Ack, Challenge, Hello, Welcome
+from shared.outbox import MAX_OUTBOX_BYTES, Outbox
 from shared.record import Record
 from shared.timing import Backoff, Reminder
 
-MAX_OUTBOX_BYTES = 32 * 1024 * 1024
-BATCH_BYTES = 256 * 1024
 # Beyond that a batch gathers until one is acknowledged; but not for long: what one reader of a channel holds
 # back the other one may overtake.
 BATCHES_ON_THEIR_WAY = 4
 HOLD_BACK_SECONDS = 0.02
 MOST_BATCHES_ON_THEIR_WAY = 256
 MOST_BYTES_ON_THEIR_WAY = 1024 * 1024
-# Taken apart and put together anew when a producer comes back; more would take too long.
-GATHER_ANEW_RECORDS = 5_000
-# What a record costs besides its value, in memory and on its way.
-_RECORD_OVERHEAD_BYTES = 250
-
-
-class _Encoded:
-    """A batch, encoded once and kept until it is durable."""
-
-    __slots__ = ("count", "frame", "number")
-
-    def __init__(self, number: int, count: int, frame: bytes) -> None:
-        self.number = number
-        self.count = count
-        self.frame = frame
 
 
 class HandoffClient:
     """Hands records to the producer and keeps them until they are acknowledged.
 
-    ``program`` is this reader's name. ``clock`` gives monotonic seconds. What is in the outbox survives the
-    producer's death, not the reader's. When the outbox is full its oldest batch is dropped, counted in
-    ``lost`` per channel, and logged once a minute.
+    ``program`` is this reader's name. ``needs_types``: records may be events, and a producer that takes all
+    for chat messages gets nothing. ``clock`` gives monotonic seconds. What is in the outbox survives the
+    producer's death, not the reader's; ``lost`` counts per channel what it had to drop.
     """
 
     def __init__(
@@ -59,38 +42,35 @@ class HandoffClient:
         key_path: Path,
         program: str,
         max_outbox_bytes: int = MAX_OUTBOX_BYTES,
+        needs_types: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.lost: Counter[str] = Counter()
+        self._outbox = Outbox(max_outbox_bytes, clock)
+        self.lost = self._outbox.lost
         self.connected = False
         self._socket_path = socket_path
         self._key_path = key_path
         self._program = program
         self._session = uuid.uuid4().hex
-        self._max_outbox_bytes = max_outbox_bytes
+        self._needs_types = needs_types
         self._clock = clock
         self._peer: FrameSocket | None = None
         self._backoff = Backoff(first=0.05, longest=0.5)
         self._connect_at = float("-inf")
         self._said_away = False
-        self._gathered: list[Record] = []
-        self._gathered_bytes = 0
-        self._batches: deque[_Encoded] = deque()
-        self._batches_bytes = 0
-        # How many of `_batches`, from the left, this connection has sent or the producer has already.
-        self._on_their_way = 0
-        self._bytes_on_their_way = 0
         self._sent_at = 0.0
-        self._newest_number = 0
-        self._newest_sent = 0
         self._proved = False
-        self._losses_reminder = Reminder(60.0, clock)
-        self._pending = 0
+        self._version_reminder = Reminder(60.0, clock)
 
     @property
     def pending(self) -> int:
         """Records that are not durable yet."""
-        return self._pending
+        return self._outbox.pending
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """When the oldest record that is not durable yet was read, Unix milliseconds; None when all are."""
+        return self._outbox.oldest_ms
 
     @property
     def peer(self) -> FrameSocket | None:
@@ -99,12 +79,7 @@ class HandoffClient:
 
     def put(self, record: Record) -> None:
         """Take a record over; ``pump`` sends it."""
-        self._gathered.append(record)
-        self._pending += 1
-        self._gathered_bytes += len(record.value) + _RECORD_OVERHEAD_BYTES
-        if self._gathered_bytes >= BATCH_BYTES:
-            self._encode_gathered()
-            self._bound()
+        self._outbox.put(record)
 
     def pump(self) -> float | None:
         """Connect and send what can be sent now.
@@ -154,7 +129,7 @@ class HandoffClient:
 
     def rest(self) -> list[Record]:
         """The records that are not durable yet, in order."""
-        return [record for batch in self._batches for record in _records_of(batch)] + self._gathered
+        return self._outbox.rest()
 
     def _connect(self) -> None:
         peer = socket.socket(socket.AF_UNIX)
@@ -174,7 +149,7 @@ class HandoffClient:
             self._said_away = True
         self._hear_last_words()
         self.close()
-        self._on_their_way = self._bytes_on_their_way = 0
+        self._outbox.disconnected()
         self._connect_at = self._clock() + self._backoff.next_seconds()
 
     def _hear_last_words(self) -> None:
@@ -198,97 +173,52 @@ class HandoffClient:
             self._proved = True
         elif isinstance(message, Challenge) or self.connected or not self._proved:
             raise HandoffError("the producer speaks out of turn")
-        elif message.taken > self._newest_sent:
-            raise HandoffError(f"the producer says that it has batch {message.taken}, which was never sent")
+        elif self._needs_types and not message.types:
+            raise self._older_version()
         else:
+            self._outbox.connected(message.taken)
             self.connected = True
             self._said_away = False
             self._backoff.reset()
-            taken = [len(batch.frame) for batch in self._batches if batch.number <= message.taken]
-            self._on_their_way, self._bytes_on_their_way = len(taken), sum(taken)
-            if not self._on_their_way:
-                self._gather_anew()
             logger.debug("hand-off: connected to the producer, {} messages pending", self.pending)
 
-    def _gather_anew(self) -> None:
-        """Make few large batches of many small ones: a new producer shall see at once what is waiting."""
-        if sum(batch.count for batch in self._batches) > GATHER_ANEW_RECORDS:
-            return
-        records = self.rest()
-        self._batches.clear()
-        self._batches_bytes = 0
-        self._gathered, self._gathered_bytes = [], 0
-        self._pending -= len(records)
-        for record in records:
-            self.put(record)
-
-    def _encode_gathered(self) -> None:
-        records, self._gathered = self._gathered, []
-        self._gathered_bytes = 0
-        self._newest_number += 1
-        frame = handoff.encode(Batch(self._newest_number, records))
-        self._batches.append(_Encoded(self._newest_number, len(records), frame))
-        self._batches_bytes += len(frame)
+    def _older_version(self) -> HandoffError:
+        error = HandoffError(
+            "the producer is of an older version, restart it: supervisorctl restart producer"
+        )
+        # Unlike one that is away it does not come back by itself.
+        if self._version_reminder.is_due():
+            logger.warning("hand-off: {}; messages wait here", error)
+        return error
 
     def _held_back_seconds(self) -> float | None:
-        waits = self._gathered or self._on_their_way < len(self._batches)
-        if not waits or self._is_window_full or (self._peer is not None and self._peer.wants_to_write):
+        is_busy = self._peer is not None and self._peer.wants_to_write
+        if not self._outbox.has_more or self._is_window_full or is_busy:
             return None
         return max(0.0, self._sent_at + HOLD_BACK_SECONDS - self._clock())
 
     @property
     def _is_window_full(self) -> bool:
         return (
-            self._on_their_way >= MOST_BATCHES_ON_THEIR_WAY
-            or self._bytes_on_their_way >= MOST_BYTES_ON_THEIR_WAY
+            self._outbox.on_their_way >= MOST_BATCHES_ON_THEIR_WAY
+            or self._outbox.bytes_on_their_way >= MOST_BYTES_ON_THEIR_WAY
         )
 
     def _may_send(self) -> bool:
-        if self._on_their_way < BATCHES_ON_THEIR_WAY:
+        if self._outbox.on_their_way < BATCHES_ON_THEIR_WAY:
             return True
         return not self._is_window_full and self._clock() - self._sent_at >= HOLD_BACK_SECONDS
 
     def _send_batches(self) -> None:
         assert self._peer is not None
         while self._may_send() and not self._peer.wants_to_write:
-            if self._on_their_way == len(self._batches):
-                if not self._gathered:
-                    return
-                self._encode_gathered()
-            batch = self._batches[self._on_their_way]
-            self._newest_sent = max(self._newest_sent, batch.number)
-            self._peer.send(batch.frame)
+            frame = self._outbox.next_frame()
+            if frame is None:
+                return
+            self._peer.send(frame)
             self._sent_at = self._clock()
-            self._on_their_way += 1
-            self._bytes_on_their_way += len(batch.frame)
 
     def _forget_up_to(self, number: int) -> None:
-        if not self.connected or number > self._newest_sent:
-            raise HandoffError(f"the producer acknowledges batch {number}, which it did not get")
-        while self._batches and self._batches[0].number <= number:
-            batch = self._batches.popleft()
-            self._batches_bytes -= len(batch.frame)
-            self._pending -= batch.count
-            if self._on_their_way:
-                self._on_their_way -= 1
-                self._bytes_on_their_way -= len(batch.frame)
-
-    def _bound(self) -> None:
-        while self._batches_bytes > self._max_outbox_bytes and len(self._batches) > self._on_their_way:
-            # What is on its way may be in Kafka already, so the oldest of the others goes.
-            batch = self._batches[self._on_their_way]
-            del self._batches[self._on_their_way]
-            self._batches_bytes -= len(batch.frame)
-            self._pending -= batch.count
-            self.lost.update(record.channel for record in _records_of(batch))
-            if self._losses_reminder.is_due():
-                logger.error(
-                    "outbox full: the oldest messages are dropped, {} lost so far; is the producer running?",
-                    self.lost.total(),
-                )
-
-
-def _records_of(batch: _Encoded) -> list[Record]:
-    message = handoff.decode_from_reader(batch.frame)
-    assert isinstance(message, Batch)
-    return message.records
+        if not self.connected:
+            raise HandoffError(f"the producer acknowledges batch {number} before it is welcome")
+        self._outbox.forget_up_to(number)

@@ -215,7 +215,7 @@ class HandoffServer:
         session.peer = peer
         peer.session = session
         logger.debug("hand-off: {} is here", session.program)
-        self._send(peer, handoff.encode(Welcome(session.taken)))
+        self._send(peer, handoff.encode(Welcome(session.taken, types=True)))
         if session.durable:
             # It may have missed an acknowledgement while it was away.
             self._send(peer, handoff.encode(Ack(session.durable)))

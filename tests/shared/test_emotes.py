@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.emotes import MAX_EMOTE_CHARACTERS, emotes_tag, find_emotes
+from shared.emotes import MAX_EMOTE_CHARACTERS, emotes_tag, find_emotes, fit_an_event
 from tests.shared.event_lines import sample_lines
 
 FAST = settings(deadline=None, derandomize=True, max_examples=200)
@@ -25,6 +25,23 @@ def test_the_texts_of_a_lines_emotes_are_bounded() -> None:
     spans, rejected = find_emotes("1:" + ",".join(["0-999"] * 100), text)
     assert len(spans) == MAX_EMOTE_CHARACTERS // 1000
     assert len(spans) + rejected == 100
+
+
+@pytest.mark.parametrize(
+    ("emote_id", "text", "count", "fits"),
+    [
+        ("emotesv2_" + "0" * 32, "K", 250, True),
+        ("A" * 10_000, "K", 6, True),
+        ("A" * 10_000, "K", 7, False),
+        ("1", "K" * 10_000, 6, True),
+        ("1", "K", 1_200, True),
+        ("1", "K", 1_300, False),
+    ],
+)
+def test_ids_texts_and_their_number_count_together(emote_id: str, text: str, count: int, fits: bool) -> None:
+    spans, _ = find_emotes(f"{emote_id}:" + ",".join([f"0-{len(text) - 1}"] * count), text)
+    assert len(spans) == count
+    assert fit_an_event(spans) == fits
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import msgspec
 import pytest
 from hypothesis import example, given, settings
@@ -8,7 +10,7 @@ from shared.event_line import to_line
 from shared.event_parser import EventParser, gap_record
 from shared.event_shapes import SHAPES
 from shared.irc_line import IrcLine, parse_line
-from shared.twitch_events import EVENTS, Event
+from shared.twitch_events import EVENTS, Event, PrivMsg
 from tests.shared.event_lines import NOW_MS, example_lines, parts, sample_lines
 
 FAST = settings(deadline=None, derandomize=True, max_examples=300)
@@ -92,6 +94,38 @@ def test_a_gap_is_no_line() -> None:
 )
 def test_an_odd_line_is_written_again_as_it_was(line: str) -> None:
     assert again(parts(line)) == parts(line)
+
+
+HOSTILE_TAGS = {
+    "a long id many times": f"emotes={'A' * 2000}:" + ",".join(["0-0"] * 3000),
+    "a longer one": f"emotes={'A' * 20_000}:" + ",".join(["0-0"] * 10_000),
+    "many ranges": "emotes=1:" + ",".join(["0-0"] * 16_000),
+    "many ids": "emotes=" + "/".join(["1:0-0"] * 10_000),
+    "control characters": "emotes=" + "\x01" * 20_000 + ":0-0,0-0,0-0",
+    "many badges": "badges=" + ",".join(["/"] * 32_000),
+    "no UTF-8": "unknown=" + "\ufffd" * 20_000,
+}
+
+
+@pytest.mark.parametrize("tag", HOSTILE_TAGS.values(), ids=HOSTILE_TAGS)
+def test_no_line_makes_an_event_of_megabytes(tag: str) -> None:
+    line = parts(f"@{tag};id=x;tmi-sent-ts=1 :a!a@a.tmi.twitch.tv PRIVMSG #c :{'K' * 100}")
+    tracemalloc.start()
+    record = EventParser().read(line, NOW_MS)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert record is not None
+    assert len(record.value) < 1024 * 1024
+    assert most_bytes < 16 * 1024 * 1024
+    assert again(line) == line
+
+
+def test_emotes_that_would_be_too_long_are_left_to_the_tag() -> None:
+    tag = f"{'A' * 2000}:" + ",".join(["0-0"] * 3000)
+    event = EventParser().event(parts(f"@emotes={tag} :a!a@a.tmi.twitch.tv PRIVMSG #c :K"), NOW_MS)
+    assert isinstance(event, PrivMsg)
+    assert event.emotes is None
+    assert event.tags == {"emotes": tag}
 
 
 # --- Whatever comes ---
