@@ -19,6 +19,7 @@ from loguru import logger
 from shared.errors import SpoolError
 from shared.record import Record
 from shared.reports import LOST_SPOOL_DAMAGED, LOST_SPOOL_FULL
+from shared.seen_ids import key_of_record
 from shared.spool_file import (
     PAGE_BYTES,
     code_of,
@@ -160,15 +161,19 @@ class Spool:
         if not self.messages:
             self._shrink()
 
-    def newest(self, limit: int) -> list[Record]:
-        """The messages that were stored last, in no order."""
-        rows = self._run(
-            lambda database: database.execute(
-                "SELECT record FROM message ORDER BY number DESC LIMIT ?", (limit,)
-            ).fetchall()
-        )
-        records = (self._decoded(blob) for (blob,) in rows)
-        return [record for record in records if record is not None]
+    def newest_keys(self, limit: int) -> list[str]:
+        """What ``seen_ids.key_of_record`` says of the ``limit`` messages that were stored last, oldest first.
+
+        Those without an id are left out.
+        """
+
+        def read(database: sqlite3.Connection) -> list[str]:
+            rows = database.execute("SELECT record FROM message ORDER BY number DESC LIMIT ?", (limit,))
+            # One at a time: together they may be hundreds of megabytes.
+            records = (self._decoded(blob) for (blob,) in rows)
+            return [key_of_record(record) for record in records if record is not None and record.id]
+
+        return self._run(read)[::-1]
 
     def changed_by_others(self) -> bool:
         """Whether another process has written to the file since the last call; True at the first."""

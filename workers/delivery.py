@@ -127,9 +127,8 @@ class Delivery:
     def open(self) -> None:
         """Learn what is in the spool. Without a usable one chat goes on as long as Kafka takes it."""
         try:
-            for record in self._spool.newest(self._keep_ids):
-                if record.id:
-                    self._seen.add(key_of_record(record))
+            for key in self._spool.newest_keys(self._keep_ids):
+                self._seen.add(key)
             self._take_over_rests()
         except SpoolError as error:
             logger.error("{}", error)

@@ -47,8 +47,8 @@ class Tail:
 def read_tail(settings: Settings, counted: Offsets) -> Tail:
     """Read the newest records of all topics back.
 
-    ``counted`` has the first offsets that were not counted yet. Blocks while there is something to read.
-    Empty, with a warning, when a topic may not be read. Raises what kafka-python raises.
+    ``counted`` has the first offsets that were not counted yet. Blocks while there is something to read. A
+    topic that may not be read is left out, with a warning. Raises what kafka-python raises.
     """
     options = connection_options(settings) | {
         "group_id": None,
@@ -58,36 +58,56 @@ def read_tail(settings: Settings, counted: Offsets) -> Tail:
         "metrics_enabled": False,
     }
     consumer = open_client(KafkaConsumer, options)
+    whole = Tail()
     try:
-        partitions = [
-            TopicPartition(topic, number)
+        partitions = {
+            topic: [
+                TopicPartition(topic, number)
+                for number in range(count_partitions(consumer.partitions_for_topic(topic)))
+            ]
             for topic in settings.topics
-            for number in range(count_partitions(consumer.partitions_for_topic(topic)))
-        ]
-        return _read(consumer, partitions, settings.kafka_topic_chat_events, counted)
+        }
+        newest = min(RECORDS_PER_PARTITION, RECORDS_AT_MOST // sum(map(len, partitions.values())))
+        # One after the other: what may not be read fails as a whole.
+        for topic, numbered in partitions.items():
+            is_events = topic == settings.kafka_topic_chat_events
+            tail = _read_if_allowed(consumer, topic, numbered, newest, is_events, counted.get(topic, {}))
+            whole.keys.update(tail.keys)
+            whole.uncounted.update(tail.uncounted)
+            whole.ends.update(tail.ends)
+    finally:
+        consumer.close()
+    return whole
+
+
+def _read_if_allowed(
+    consumer: Any, topic: str, partitions: list[Any], newest: int, is_events: bool, counted: dict[int, int]
+) -> Tail:
+    try:
+        return _read(consumer, partitions, newest, is_events, counted)
     except kafka_errors.AuthorizationError as error:
         logger.warning(
-            "{} may not be read ({}): messages that a killed producer had just delivered may come "
+            "topic {} may not be read ({}): messages that a killed producer had just delivered may come "
             "twice, with the same id; allow READ on the topic to prevent that",
-            " and ".join(f"topic {topic}" for topic in settings.topics),
+            topic,
             describe(error),
         )
         return Tail()
-    finally:
-        consumer.close()
 
 
-def _read(consumer: Any, partitions: list[Any], events: str | None, counted: Offsets) -> Tail:
+def _read(
+    consumer: Any, partitions: list[Any], newest: int, is_events: bool, counted: dict[int, int]
+) -> Tail:
+    """Read the ``newest`` records of each of a topic's partitions."""
     consumer.assign(partitions)
     starts = consumer.beginning_offsets(partitions, timeout_ms=_TIMEOUT_MS)
     ends = consumer.end_offsets(partitions, timeout_ms=_TIMEOUT_MS)
-    newest = min(RECORDS_PER_PARTITION, RECORDS_AT_MOST // len(partitions))
     for partition in partitions:
         consumer.seek(partition, max(starts[partition], ends[partition] - newest))
     tail = Tail()
     settling = Deadline(SETTLE_AT_MOST_SECONDS)
     while True:
-        _read_up_to(consumer, ends, events, tail, counted)
+        _read_up_to(consumer, ends, is_events, tail, counted)
         for partition, end in ends.items():
             tail.ends.setdefault(partition.topic, {})[partition.partition] = end
         if settling.passed():
@@ -100,15 +120,15 @@ def _read(consumer: Any, partitions: list[Any], events: str | None, counted: Off
 
 
 def _read_up_to(
-    consumer: Any, ends: dict[Any, int], events: str | None, tail: Tail, counted: Offsets
+    consumer: Any, ends: dict[Any, int], is_events: bool, tail: Tail, counted: dict[int, int]
 ) -> None:
     progress = Deadline(NO_PROGRESS_SECONDS)
     while any(consumer.position(partition, timeout_ms=_TIMEOUT_MS) < end for partition, end in ends.items()):
         found = consumer.poll(timeout_ms=500)
         for partition, records in found.items():
-            keys = [_key(record, partition.topic == events) for record in records]
+            keys = [_key(record, is_events) for record in records]
             tail.keys.update(filter(None, keys))
-            first = counted.get(partition.topic, {}).get(partition.partition)
+            first = counted.get(partition.partition)
             if first is not None:
                 tail.uncounted.update(
                     (key, record.key.decode("utf-8", "replace"))

@@ -4,13 +4,17 @@ import time
 import warnings
 from typing import Any
 
+import msgspec
 import pytest
+from loguru import logger
 
 from shared import settings
 from shared.errors import KafkaUnavailable
 from shared.paths import Paths
+from shared.seen_ids import key_of
 from shared.settings import Settings
 from tests.processes.test_kafka_security import SecureBroker, secure
+from tests.processes.test_kafka_sink import collect, connect, record
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -24,8 +28,9 @@ with warnings.catch_warnings():
         ResourceType,
     )
 
-    from workers import kafka_trial
+    from workers import kafka_tail, kafka_trial
     from workers.kafka_follow import KafkaFollower
+    from workers.kafka_sink import KafkaSink
 
 __all__ = ["secure"]
 
@@ -101,3 +106,32 @@ def test_a_topic_that_may_not_be_read_cannot_be_followed(
         while time.monotonic() < end:
             follower.poll()
     follower.close()
+
+
+@pytest.mark.parametrize("forbidden", ["messages", "events"])
+def test_of_two_topics_the_one_that_may_be_read_is_read_back(secure: SecureBroker, forbidden: str) -> None:
+    topics = {kind: f"{kind}-without-{forbidden}" for kind in ("messages", "events")}
+    (readable,) = (topic for kind, topic in topics.items() if kind != forbidden)
+    for topic in topics.values():
+        secure.allow_to_write("writer", topic)
+    admin = admin_of(secure)
+    pattern = ResourcePattern(ResourceType.TOPIC, readable)
+    admin.create_acls([ACL("User:writer", "*", ACLOperation.READ, ACLPermissionType.ALLOW, pattern)])
+    admin.close()
+    configured = as_writer(secure, topics["messages"], KAFKA_TOPIC_CHAT_EVENTS=topics["events"])
+    sink = KafkaSink(configured, lambda: None)
+    connect(sink)
+    for one in (record(1), msgspec.structs.replace(record(1), type="privmsg")):
+        sink.send(one, None)
+    collect(sink, 2)
+    sink.close(1)
+    lines: list[str] = []
+    handler = logger.add(lines.append, level="WARNING", format="{message}")
+    found = kafka_tail.read_tail(configured, {topic: {0: 0, 1: 0, 2: 0} for topic in topics.values()})
+    logger.remove(handler)
+    key = key_of("xqc", "id-1", is_event=forbidden == "messages")
+    assert found.keys == {key}
+    assert found.uncounted == {key: "xqc"}
+    assert found.ends.keys() == {readable}
+    assert len(lines) == 1
+    assert lines[0].startswith(f"topic {topics[forbidden]} may not be read")

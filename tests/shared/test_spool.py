@@ -8,15 +8,18 @@ import stat
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from shared import spool as spool_module
 from shared import spool_file
 from shared.errors import SpoolError
 from shared.record import Record
+from shared.seen_ids import key_of, key_of_record
 from shared.spool import Spool, leave_rest
 from tests.shared.handoff_loop import record
 
@@ -64,10 +67,28 @@ def test_what_was_not_removed_is_there_after_a_restart(path: Path) -> None:
     first.remove([(number, "xqc") for number in numbers[:3]])
     first.close()
     second = Spool(path, PLENTY)
-    assert {one.id for one in second.newest(100)} == {f"id-{number}" for number in range(3, 10)}
+    assert second.newest_keys(100) == [key_of("xqc", f"id-{number}") for number in range(3, 10)]
     assert second.messages == second.unsent == 7
     assert ids(second.read_on(100)) == [f"id-{number}" for number in range(3, 10)]
     second.close()
+
+
+def test_the_keys_of_the_newest_tell_messages_and_events_apart_and_leave_out_what_has_no_id(
+    spool: Spool,
+) -> None:
+    event = msgspec.structs.replace(record(2), type="privmsg")
+    fill(spool, [record(1), record(2), event, Record("xqc", "", 1, 1, "", "", b"no id")])
+    assert spool.newest_keys(3) == [key_of("xqc", "id-2"), key_of("xqc", "id-2", is_event=True)]
+
+
+def test_the_keys_of_many_take_no_memory_for_what_they_are_of(spool: Spool) -> None:
+    fill(spool, [record(number, size=10_000) for number in range(2_000)])
+    tracemalloc.start()
+    found = spool.newest_keys(2_000)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found) == 2_000
+    assert most_bytes < 2 * 1024 * 1024
 
 
 def test_numbers_grow_also_after_everything_was_removed(spool: Spool) -> None:
@@ -107,7 +128,7 @@ def test_a_kill_in_the_middle_leaves_what_was_committed(path: Path) -> None:
     committed = 50 + len(process.stdout.read().split())
     process.stdout.close()
     spool = Spool(path, PLENTY)
-    found = ids(spool.read_on(10_000)) if spool.newest(1) else []
+    found = ids(spool.read_on(10_000)) if spool.newest_keys(1) else []
     assert found == [f"id-{number}" for number in range(len(found))]
     # One more may have been committed and not printed.
     assert len(found) - 1 - committed in (0, 1)
@@ -136,7 +157,7 @@ def test_what_is_on_its_way_is_never_dropped(path: Path) -> None:
         fill(spool, [record(number, size=900) for number in range(500, 2000)])
         spool.read_on(10_000)
         fill(spool, [record(number, size=900) for number in range(2000, 4000)])
-    assert {one.id for one in spool.newest(10_000)} >= {one.id for _number, one in given}
+    assert set(spool.newest_keys(10_000)) >= {key_of_record(one) for _number, one in given}
     spool.close()
 
 
