@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from loguru import logger
 
-from shared.timing import Deadline
+from shared.timing import Deadline, Reminder
 
 AFTER_ANSWER_SECONDS = 0.1
 FIRST_PAUSE_SECONDS = 2.0
@@ -22,6 +22,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 # For what the service asks for itself; also the bound of what is believed of the file.
 LONGEST_ASKED_PAUSE_SECONDS = 600.0
 TRY_EVERY_SECONDS = 0.05
+COMPLAIN_EVERY_SECONDS = 600.0
 
 
 class Turn:
@@ -30,15 +31,22 @@ class Turn:
     Whoever has it says how the request went; without a word it counts as failed.
     """
 
-    def __init__(self, refusal: str = "") -> None:
+    def __init__(self, refusal: str = "", guarded: bool = True) -> None:
         self.refusal = refusal
         """For people, one line; empty when the request may be made."""
-        self.failed = True
+        self.guarded = guarded
+        """False where the gate cannot be used: nothing keeps a second try from following at once."""
+        self.failed: bool | None = True
+        """None when the request tells nothing of the service."""
         self.asked_pause_seconds: float | None = None
 
     def answered(self) -> None:
         """The service is well: the next one need not wait."""
         self.failed = False
+
+    def cut_short(self) -> None:
+        """There was no time for an answer: the service is not to blame, and may be well or not."""
+        self.failed = None
 
     def asked_to_wait(self, seconds: float | None) -> None:
         """The service is in trouble or wants a pause of so many seconds; None: it does not say how long."""
@@ -69,34 +77,42 @@ class FetchGate:
         self._path = path
         self._clock = clock
         self._sleep = sleep
+        self._complaint = Reminder(COMPLAIN_EVERY_SECONDS, clock)
 
     @contextlib.contextmanager
     def turn(self, deadline: Deadline) -> Iterator[Turn]:
         """Wait for a turn, until the deadline at most, and hold it for the time of the context.
 
         A pause that lasts longer than the deadline is not waited for. A process that is killed in its turn
-        leaves the gate open. Where the file cannot be written the request is made all the same.
+        leaves the gate open. Where the file cannot be written or locked the request is made all the same.
         """
-        try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            # On a full disk chat must go on, and what was missed with it.
-            logger.warning("the fetch gate cannot be used: {}; is the disk full?", error.strerror)
-            yield Turn()
-            return
-        try:
-            refusal = self._wait(descriptor, deadline)
-            turn = Turn(refusal)
+        with contextlib.ExitStack() as stack:
+            try:
+                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                stack.callback(os.close, descriptor)
+                turn = Turn(self._wait(descriptor, deadline))
+            except OSError as error:
+                # On a full disk chat must go on, and what was missed with it.
+                self._complain(error)
+                turn = Turn(guarded=False)
             try:
                 yield turn
             finally:
-                if not refusal:
+                if turn.guarded and not turn.refusal:
                     self._leave(descriptor, turn)
-        finally:
-            os.close(descriptor)
+
+    def _complain(self, error: OSError) -> None:
+        if self._complaint.is_due():
+            logger.warning(
+                "the fetch gate cannot be used: {}; is the disk full, or can files in run/ not be locked?",
+                error.strerror,
+            )
 
     def _wait(self, descriptor: int, deadline: Deadline) -> str:
-        """Lock the file when nobody has to pause; give the reason when that is not to be had in time."""
+        """Lock the file when nobody has to pause; give the reason when that is not to be had in time.
+
+        Raises OSError where files cannot be locked.
+        """
         while True:
             pause = 0.0
             if _lock(descriptor):
@@ -112,7 +128,8 @@ class FetchGate:
 
     def _leave(self, descriptor: int, turn: Turn) -> None:
         state = self._read(descriptor)
-        state.failures = state.failures + 1 if turn.failed else 0
+        if turn.failed is not None:
+            state.failures = state.failures + 1 if turn.failed else 0
         state.next_at = self._clock() + _pause_seconds(turn, state.failures)
         with contextlib.suppress(OSError):
             content = msgspec.json.encode(state)

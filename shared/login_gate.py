@@ -30,11 +30,11 @@ class LoginGate:
         self._path = path
         self._clock = clock
 
-    def reserve(self, kind: Kind) -> float:
+    def reserve(self, kind: Kind, apart_seconds: float = 0.0) -> float:
         """Take the next free place; give its time by the clock, which is now or later.
 
-        Never blocks for longer than the other processes need to do the same. Raises OSError when the file
-        cannot be written.
+        It is at least ``apart_seconds`` behind the last one of its kind that was taken. Never blocks for
+        longer than the other processes need to do the same. Raises OSError when the file cannot be written.
         """
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "r+b") as file:
@@ -44,7 +44,10 @@ class LoginGate:
             # Times far ahead are of another boot of the machine: the clock started anew.
             taken = [at for at in places.get(kind, []) if now - WINDOW_SECONDS < at < now + 3600]
             place = now if len(taken) < LIMIT else max(now, taken[-LIMIT] + WINDOW_SECONDS)
-            places[kind] = [*taken, place]
+            if apart_seconds and taken:
+                place = max(place, taken[-1] + apart_seconds)
+            # Who keeps no distance may get one before those that do.
+            places[kind] = sorted([*taken, place])
             file.seek(0)
             file.write(msgspec.json.encode(places))
             file.truncate()

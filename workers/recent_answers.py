@@ -7,6 +7,7 @@ Facts of the service, https://github.com/robotty/recent-messages2 and its page `
   NOTICEs) is left out afterwards: a full answer may hold fewer lines. A service of one's own gives 500 lines
   at most unless told otherwise.
 - It keeps a line for 24 hours, and stays in a channel for 24 hours after the last request for it.
+- Its times are of its own clock, which its ``Date`` tells.
 - ``error_code`` with status 200 is ``channel_not_joined``: it is not in the channel now, or this was the
   first request for it. Messages come all the same.
 - A line that a CLEARCHAT or CLEARMSG of the same answer deletes has ``rm-deleted=1``. It is handed on as it
@@ -36,7 +37,7 @@ class Fetched:
     lines: list[IrcLine] = field(default_factory=list)
     """Oldest first."""
     since_ms: int | None = None
-    """From here on, Unix ms, ``lines`` is whole; None when nobody knows."""
+    """From here on, Unix ms by our clock, ``lines`` is whole; None when nobody knows."""
     trouble: str = ""
     """Why not everything that was asked for is there; for people, one line. Empty when it is."""
     unreadable: int = 0
@@ -91,17 +92,21 @@ def printable(said: object) -> str:
 class Collected:
     """The answers to one question, from the newest to the oldest.
 
-    ``after_ms`` is since when lines are wanted, Unix ms; None wants one answer.
+    ``after_ms`` is since when lines are wanted, Unix ms; None wants one answer. ``ahead_ms`` is how far the
+    service's clock is ahead of ours, by which both times are.
     """
 
-    def __init__(self, after_ms: int | None, before_ms: int) -> None:
-        self.before_ms = before_ms
-        """What to ask for next."""
+    def __init__(self, after_ms: int | None, before_ms: int, ahead_ms: int = 0) -> None:
+        self.after_ms = None if after_ms is None else after_ms + ahead_ms
+        """What to ask for, by the service's clock."""
+        # One that seems to be behind may have answered late: nothing is lost by asking up to ours as well.
+        self.before_ms = before_ms + max(0, ahead_ms)
+        """What to ask for next, by the service's clock."""
         self.wants_more = True
         self.trouble = ""
         """As in ``Fetched``."""
-        self._after_ms = after_ms
-        self._kept_since_ms = before_ms - KEPT_MS
+        self._ahead_ms = ahead_ms
+        self._kept_since_ms = before_ms + ahead_ms - KEPT_MS
         self._since_ms: int | None = None
         self._pages: list[list[IrcLine]] = []
         self._seen: set[str] = set()
@@ -116,17 +121,17 @@ class Collected:
         oldest = page.oldest_ms
         if page.error:
             self._end(None, f"the service says: {page.error}")
-        elif self._after_ms is None:
+        elif self.after_ms is None:
             self._end(oldest, "")
-        elif page.count < FULL_LINES or (oldest is not None and oldest < self._after_ms):
-            self._all_there(self._after_ms)
+        elif page.count < FULL_LINES or (oldest is not None and oldest < self.after_ms):
+            self._all_there(self.after_ms)
         else:
             self._go_back(oldest)
 
     def _is_known(self, line: IrcLine) -> bool:
         """Whether an answer before had it, as they overlap in a millisecond; or nobody has asked for it."""
         received_ms = _received_ms(line)
-        too_old = self._after_ms is not None and received_ms is not None and received_ms < self._after_ms
+        too_old = self.after_ms is not None and received_ms is not None and received_ms < self.after_ms
         return too_old or _key(line) in self._seen
 
     def _all_there(self, after_ms: int) -> None:
@@ -150,7 +155,8 @@ class Collected:
     def result(self) -> Fetched:
         """Everything in order."""
         lines = [line for page in reversed(self._pages) for line in page]
-        return Fetched(lines, self._since_ms, self.trouble, self._unreadable)
+        since_ms = None if self._since_ms is None else self._since_ms - self._ahead_ms
+        return Fetched(lines, since_ms, self.trouble, self._unreadable)
 
 
 def _line(message: object) -> IrcLine | None:

@@ -6,6 +6,7 @@ answers is in ``recent_answers``. With another status than 200 there are no mess
 """
 
 import contextlib
+import datetime
 import email.utils
 import http.client
 import socket
@@ -21,7 +22,11 @@ from workers.recent_answers import LIMIT, Collected, Fetched, Page, printable, r
 
 MAX_BYTES = 8 * 1024 * 1024
 # A request with less time is not begun.
-LEAST_SECONDS = 0.3
+LEAST_SECONDS = 0.8
+# One with less time that gets no answer tells nothing of the service.
+FAIR_SECONDS = 3.0
+# Whoever asks leaves room for this much between the clocks.
+CLOCKS_MS = 2_000
 _USER_AGENT = "twitch-ingestion-service (backfill)"
 
 
@@ -40,13 +45,17 @@ def fetch(
 
     ``url`` is one that the settings take. ``after_ms`` None asks once, for the newest lines there are. Else
     what is older is asked for until all is there or the deadline has passed; what has come by then is given.
+    Where the service's clock is another than ours it is asked anew, for the times that this clock had.
     Returns by the deadline, but where a name server hangs, and raises nothing.
     """
     got = Collected(after_ms, before_ms)
     try:
         service = _Service(url, channel, gate, deadline)
+        got.add(service.ask(after_ms, before_ms))
+        if abs(service.ahead_ms) > CLOCKS_MS:
+            got = Collected(after_ms, before_ms, service.ahead_ms)
         while got.wants_more:
-            got.add(service.ask(after_ms, got.before_ms))
+            got.add(service.ask(got.after_ms, got.before_ms))
     except _Failed as error:
         got.trouble = str(error)
     return got.result()
@@ -56,6 +65,8 @@ class _Service:
     """Asks about one channel, one request after the other, until the deadline."""
 
     def __init__(self, url: str, channel: str, gate: FetchGate, deadline: Deadline) -> None:
+        self.ahead_ms = 0
+        """How far its clock was ahead of ours in the last answer; 0 where it does not tell."""
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         self._host = parts.hostname or ""
@@ -87,23 +98,25 @@ class _Service:
                 if turn.refusal:
                     raise _Failed(trouble or turn.refusal)
                 if self._deadline.left_seconds() < LEAST_SECONDS:
-                    # The service is not to blame, and nobody has to leave it alone.
-                    turn.answered()
+                    turn.cut_short()
                     raise _Failed(trouble or "its turn came too late")
                 try:
                     return self._request(target, turn)
                 except _Failed as error:
-                    if not error.again or self._deadline.passed():
+                    if not error.again or not turn.guarded or self._deadline.passed():
                         raise
                     trouble = str(error)
 
     def _request(self, target: str, turn: Turn) -> Page:
+        had_seconds = self._deadline.left_seconds()
         try:
             status, pause_seconds, content = self._exchange(target)
         except ssl.SSLCertVerificationError as error:
             raise _Failed(f"the certificate of {self._host} is refused: {error.verify_message}") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             if self._deadline.passed():
+                if had_seconds < FAIR_SECONDS:
+                    turn.cut_short()
                 raise _Failed(f"{self._host} gives no answer in time") from None
             reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
             raise _Failed(f"{self._host} cannot be reached ({printable(reason)})", again=True) from None
@@ -130,6 +143,7 @@ class _Service:
         with self._connected() as connection:
             connection.request("GET", target, headers=headers)
             with contextlib.closing(connection.getresponse()) as response:
+                self.ahead_ms = _ahead_ms(response.getheader("Date"))
                 content = response.read(MAX_BYTES + 1)
                 if len(content) > MAX_BYTES:
                     raise _Failed(f"{self._host} sends more than an answer")
@@ -195,6 +209,21 @@ def _asked_seconds(retry_after: str | None) -> float | None:
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
+    at = _unix_seconds(text)
+    return None if at is None else max(0.0, at - time.time())
+
+
+def _ahead_ms(date: str | None) -> int:
+    """How far the clock behind a Date is ahead of ours; 0 when there is none that can be read."""
+    at = _unix_seconds(date or "")
+    # It tells whole seconds, what is behind them is cut off.
+    return 0 if at is None else round((at + 0.5 - time.time()) * 1000)
+
+
+def _unix_seconds(http_date: str) -> float | None:
+    """None when it is none."""
     with contextlib.suppress(ValueError, OverflowError):
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+        at = email.utils.parsedate_to_datetime(http_date)
+        # All dates of HTTP are UTC, whether they say so or not.
+        return (at if at.tzinfo else at.replace(tzinfo=datetime.UTC)).timestamp()
     return None

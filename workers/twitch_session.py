@@ -18,6 +18,9 @@ from workers.twitch_connection import TwitchConnection, TwitchListener
 
 # A connection that has held this long was a good one: the next failure is a new story.
 GOOD_SECONDS = 60.0
+# Where every reader asks for what it missed, one after the other: a burst of 20 would leave the last no time.
+# Twitch lets in no more than 20 in 10 s anyway.
+JOINS_APART_SECONDS = 0.5
 _CHANNEL_NOTICES = frozenset(
     {"msg_channel_suspended", "msg_banned", "tos_ban", "msg_room_not_found", "msg_channel_blocked"}
 )
@@ -198,8 +201,9 @@ class TwitchSession(TwitchListener):
         connection.start()
 
     def _reserve(self, kind: Kind) -> float:
+        spread = kind == "join" and self._settings.backfill_url is not None
         try:
-            return self._gate.reserve(kind)
+            return self._gate.reserve(kind, JOINS_APART_SECONDS if spread else 0.0)
         except OSError as error:
             # On a full disk chat must go on; a second's pause keeps most of the gate's purpose.
             logger.warning("the login gate cannot be used: {}; is the disk full?", error.strerror)
@@ -219,8 +223,10 @@ class TwitchSession(TwitchListener):
         """Pass a line on; those of a new connection wait for the end of the old one."""
         if connection is self._successor:
             self._handover.hold(line, received_ms)
-        else:
-            self._take(line, received_ms)
+            return
+        if self._successor is not None:
+            self._handover.note(line, received_ms)
+        self._take(line, received_ms)
 
     def on_rejected(self, raw: bytes, reason: str, count: int = 1) -> None:
         """Pass it on."""
@@ -281,6 +287,7 @@ class TwitchSession(TwitchListener):
         if connection is self._successor:
             self._successor = None
             self._handover.end()
+            self._look([connection])
         elif connection is not self._current:
             return
         else:

@@ -11,7 +11,8 @@ import re
 import ssl
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -65,6 +66,10 @@ class Behaviour:
     """An answer of 9 MB."""
     ignores_times: bool = False
     """Knows neither ``after`` nor ``before``, as the first versions of the service."""
+    ahead_ms: int = 0
+    """So far its clock is ahead of the machine's: its ``Date``, and when it got a line."""
+    date: str | None = None
+    """That header; None: what its clock says. Empty: without."""
     keeps: int = KEEPS
     """Lines an answer, whatever ``limit`` says."""
 
@@ -128,7 +133,7 @@ class FakeRecentMessages(ThreadedServer):
             self._behaviours[login_of(channel)] = Behaviour(**changes)
 
     def keep(self, channel: str, line: str | bytes, received_ms: int | None = None) -> None:
-        """Hear a line in the channel; ``received_ms`` None is now."""
+        """Hear a line in the channel; ``received_ms``, by the machine's clock, None is now."""
         raw = bare(line.encode() if isinstance(line, str) else line)
         parsed = parse_line(raw)
         assert parsed is not None, line
@@ -229,7 +234,10 @@ class FakeRecentMessages(ThreadedServer):
         if not _LOGIN.fullmatch(request.channel):
             return _refusal(400, f"Invalid channel login: {request.channel}", "invalid_channel_login")
         with self._lock:
-            kept = list(self._kept.get(request.channel, []))
+            kept = [
+                replace(one, received_ms=one.received_ms + behaviour.ahead_ms)
+                for one in self._kept.get(request.channel, [])
+            ]
         answer = {
             "messages": _exported(_chosen(kept, request, behaviour)),
             "error": behaviour.error,
@@ -258,6 +266,11 @@ def _head(status: int, behaviour: Behaviour, length: int) -> bytes:
         f"content-length: {length}",
         "connection: close",
     ]
+    date = formatdate(time.time() + behaviour.ahead_ms / 1000, usegmt=True)
+    if behaviour.date is not None:
+        date = behaviour.date
+    if date:
+        lines.append(f"date: {date}")
     if behaviour.retry_after is not None:
         lines.append(f"retry-after: {behaviour.retry_after}")
     if behaviour.location is not None:
@@ -277,7 +290,7 @@ def _chosen(kept: list[_Kept], request: Request, behaviour: Behaviour) -> list[_
     after, before = request.after, request.before
     if behaviour.ignores_times:
         after, before = None, None
-    oldest_ms = time.time_ns() // 1_000_000 - KEPT_MS
+    oldest_ms = time.time_ns() // 1_000_000 + behaviour.ahead_ms - KEPT_MS
     asked_for = [
         one
         for one in kept

@@ -11,6 +11,7 @@ import pytest
 
 from tests.fakes.certificates import server_context
 from tests.fakes.fake_twitch import FakeTwitch, chat_line
+from tests.fakes.fake_twitch_lines import number_of
 from tests.fakes.slow_line import SlowLine
 from tests.processes.service import copy_project, wait_until
 from tests.shared.handoff_loop import ServerLoop
@@ -24,6 +25,8 @@ class ReaderProcess:
         self.folder = folder
         self.loop = ServerLoop(folder / "run")
         self.ids: list[str] = []
+        self.events: list[tuple[str, str]] = []
+        """Type and id of every event."""
         self._output = (folder / "reader.log").open("wb")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -44,6 +47,7 @@ class ReaderProcess:
         def there() -> bool:
             self.loop.turn()
             self.ids += self.loop.ids
+            self.events += [(one.type, one.id) for one, _batch in self.loop.taken if one.type]
             self.loop.all_durable()
             return set(wanted) <= set(self.ids)
 
@@ -142,6 +146,33 @@ def test_reconnect_loses_nothing_and_moves_nothing_when_the_old_connection_is_sl
         playing.result(20)
         reader.wait_for_ids(*(f"id{number}" for number in range(600)))
         assert list(dict.fromkeys(reader.ids)) == [f"id{number}" for number in range(600)]
+
+
+@pytest.mark.parametrize("delay_seconds", [0.0, 0.3])
+def test_a_notice_that_both_connections_say_at_a_reconnect_is_one_event(
+    reader: ReaderProcess, delay_seconds: float
+) -> None:
+    on = "@msg-id=slow_on :tmi.twitch.tv NOTICE #alpha :This room is now in slow mode."
+    off = "@msg-id=slow_off :tmi.twitch.tv NOTICE #alpha :This room is no longer in slow mode."
+    slow = f"@room-id={number_of('alpha')};slow=30 :tmi.twitch.tv ROOMSTATE #alpha"
+    with FakeTwitch() as twitch, SlowLine(twitch.port, delay_seconds) as line:
+        reader.start(line.url, KAFKA_TOPIC_CHAT_EVENTS="events")
+        twitch.wait_joined("alpha")
+        before = twitch.chat("alpha", "before")
+        reader.wait_for_ids(before)
+        # The old connection is left when its answer is overdue, which gives time to say something to both.
+        twitch.behaviour.answers_ping = False
+        twitch.reconnect()
+        twitch.wait_joined("alpha", 2)
+        twitch.send("alpha", on, off, slow, off)
+        twitch.wait_closed(1)
+        after = twitch.chat("alpha", "after")
+        reader.wait_for_ids(after)
+    kinds = [kind for kind, _id in reader.events]
+    # The answer to the second JOIN is the new connection's alone.
+    said = ["notice", "notice", "roomstate", "notice", "roomstate"]
+    assert kinds == ["roomstate", "privmsg", *said, "privmsg"]
+    assert len(set(reader.events)) == len(reader.events)
 
 
 def test_a_dead_line_is_noticed_within_ten_seconds(reader: ReaderProcess) -> None:

@@ -1,5 +1,8 @@
+import errno
+import fcntl
 import itertools
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -7,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from loguru import logger
 
 from shared.fetch_gate import (
     AFTER_ANSWER_SECONDS,
@@ -82,6 +86,16 @@ def test_a_request_that_ends_in_an_error_counts_as_failed(world: World) -> None:
     assert world.ask(answered=True) == pytest.approx(FIRST_PAUSE_SECONDS)
 
 
+def test_a_request_without_time_for_an_answer_changes_nothing(world: World) -> None:
+    for _ in range(3):
+        world.ask(answered=False)
+    world.clock.now += 8.0
+    with world.gate.turn(Deadline(1.0, world.clock)) as turn:
+        turn.cut_short()
+    assert world.ask(answered=False) == pytest.approx(AFTER_ANSWER_SECONDS)
+    assert world.ask(answered=True) == pytest.approx(16.0)
+
+
 @pytest.mark.parametrize(
     ("asked", "kept"), [(7.0, 7.0), (1e9, LONGEST_ASKED_PAUSE_SECONDS), (-5.0, FIRST_PAUSE_SECONDS)]
 )
@@ -132,6 +146,25 @@ def test_where_nothing_can_be_written_the_request_is_made_all_the_same(path: Pat
     world = World(path)
     assert world.ask(answered=False) == 0.0
     assert world.ask(answered=True) == 0.0
+
+
+def test_where_no_file_can_be_locked_the_request_is_made_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    told: list[str] = []
+    sink = logger.add(told.append, format="{message}")
+    try:
+        for _ in range(2):
+            with world.gate.turn(Deadline(1.0, world.clock)) as turn:
+                assert (turn.refusal, turn.guarded) == ("", False)
+    finally:
+        logger.remove(sink)
+    (line,) = told
+    assert "cannot be used: No locks available" in line
 
 
 def _ask_often(path: Path) -> list[tuple[float, float]]:

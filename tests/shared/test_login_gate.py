@@ -25,6 +25,27 @@ def test_no_ten_seconds_hold_more_than_twenty_whoever_asks_when(tmp_path: Path) 
     assert most_in_a_window(places) <= LIMIT
 
 
+def test_places_that_are_to_lie_apart_do_and_one_alone_waits_for_nobody(tmp_path: Path) -> None:
+    now = [100.0]
+    gate = LoginGate(tmp_path / "gate", clock=lambda: now[0])
+    assert [gate.reserve("join", 0.5) for _ in range(3)] == [100.0, 100.5, 101.0]
+    assert gate.reserve("login", 0.5) == 100.0
+    assert gate.reserve("join") == 100.0
+    assert gate.reserve("join", 0.5) == 101.5
+    now[0] = 102.0
+    assert gate.reserve("join", 0.5) == 102.0
+
+
+def test_no_ten_seconds_hold_more_than_twenty_when_only_some_keep_a_distance(tmp_path: Path) -> None:
+    now = [0.0]
+    gate = LoginGate(tmp_path / "gate", clock=lambda: now[0])
+    places = []
+    for number in range(300):
+        now[0] += (number * 7919 % 97) / 150
+        places.append(gate.reserve("join", 0.5 if number % 3 else 0.0))
+    assert most_in_a_window(places) <= LIMIT
+
+
 def test_logins_and_joins_have_a_limit_each(tmp_path: Path) -> None:
     gate = LoginGate(tmp_path / "gate", clock=lambda: 5.0)
     for _ in range(LIMIT):

@@ -13,9 +13,9 @@ from tests.fakes.certificates import server_context
 from tests.fakes.fake_recent_messages import FakeRecentMessages
 from tests.fakes.fake_twitch_lines import chat_line
 from tests.processes.service import free_port
-from workers import recent_answers
+from workers import recent_answers, recent_messages
 from workers.recent_answers import KEPT_MS, LIMIT, Fetched
-from workers.recent_messages import fetch
+from workers.recent_messages import CLOCKS_MS, fetch
 
 NOW_MS = time.time_ns() // 1_000_000
 AFTER_MS = NOW_MS - 60_000
@@ -206,6 +206,59 @@ def test_what_is_older_than_a_day_is_not_to_be_had(fake: FakeRecentMessages, gat
     assert "24 hours" in fetched.trouble
 
 
+@pytest.mark.parametrize("ahead_ms", [30_000, -30_000, 7_200_000, -7_200_000])
+def test_a_clock_of_the_service_that_is_another_hides_nothing(
+    fake: FakeRecentMessages, gate: CountingGate, ahead_ms: int
+) -> None:
+    fake.behave("ronni", ahead_ms=ahead_ms)
+    fake.keep("ronni", chat_line("ronni", "too old"), AFTER_MS - 20_000)
+    # Who asks leaves room for what a Date does not tell.
+    fake.keep("ronni", chat_line("ronni", "first"), AFTER_MS + CLOCKS_MS)
+    texts = ["first", *keep(fake, 1000, last_ms=NOW_MS - CLOCKS_MS)]
+    fetched = ask(fake.url, gate)
+    assert texts_of(fetched) == texts
+    assert (fetched.since_ms, fetched.trouble) == (AFTER_MS, "")
+    assert texts_of(ask(fake.url, gate, after_ms=None)) == texts[-LIMIT:]
+
+
+@pytest.mark.parametrize("ahead_ms", [30_000, -30_000])
+def test_since_when_the_lines_are_whole_is_told_by_our_clock(
+    fake: FakeRecentMessages, tmp_path: Path, ahead_ms: int
+) -> None:
+    fake.behave("ronni", ahead_ms=ahead_ms)
+    keep(fake, 3000, last_ms=NOW_MS - CLOCKS_MS)
+    gate = CountingGate(tmp_path / "gate", most=3)
+    fetched = ask(fake.url, gate)
+    assert (fetched.trouble, gate.turns) == ("enough", 3)
+    assert fetched.since_ms == pytest.approx(NOW_MS - CLOCKS_MS - len(fetched.lines), abs=CLOCKS_MS)
+    past = ask(fake.url, CountingGate(tmp_path / "other"), after_ms=NOW_MS - 2 * KEPT_MS)
+    assert past.since_ms == NOW_MS - KEPT_MS
+
+
+@pytest.mark.parametrize("date", ["", "today", "9" * 400, "Mon, 99 Foo 2026 25:00:00 GMT", "²"])
+def test_without_a_date_the_clocks_count_as_equal(
+    fake: FakeRecentMessages, gate: CountingGate, date: str
+) -> None:
+    fake.behave("ronni", date=date, ahead_ms=500)
+    texts = keep(fake, 3, last_ms=NOW_MS - 1000)
+    assert texts_of(ask(fake.url, gate)) == texts
+    assert gate.turns == 1
+
+
+def test_a_date_without_a_zone_is_utc(
+    fake: FakeRecentMessages, gate: CountingGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        fake.behave("ronni", date=time.strftime("%a, %d %b %Y %H:%M:%S", time.gmtime()))
+        assert ask(fake.url, gate).trouble == ""
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert gate.turns == 1
+
+
 def test_the_first_time_the_newest_lines_come(fake: FakeRecentMessages, gate: CountingGate) -> None:
     texts = keep(fake, 1000)
     fetched = ask(fake.url, gate, after_ms=None)
@@ -356,11 +409,33 @@ def test_a_server_that_takes_its_time_is_left_at_the_deadline(
 def test_a_request_that_could_not_end_in_time_is_not_made(
     fake: FakeRecentMessages, gate: CountingGate
 ) -> None:
-    assert ask(fake.url, gate, seconds=0.1).trouble == "its turn came too late"
+    assert ask(fake.url, gate, seconds=0.7).trouble == "its turn came too late"
     assert fake.requests == []
     # And the service is not to be left alone for it.
     assert ask(fake.url, gate).trouble == ""
     assert gate.clock.slept < 1.0
+
+
+@pytest.mark.parametrize(("fair_seconds", "blamed"), [(3.0, False), (1.0, True)])
+def test_a_request_that_had_little_time_keeps_nobody_from_asking(
+    fake: FakeRecentMessages,
+    gate: CountingGate,
+    monkeypatch: pytest.MonkeyPatch,
+    fair_seconds: float,
+    blamed: bool,
+) -> None:
+    monkeypatch.setattr(recent_messages, "FAIR_SECONDS", fair_seconds)
+    fake.behave("ronni", hang=True)
+    assert ask(fake.url, gate, seconds=1.5) == Fetched(trouble="127.0.0.1 gives no answer in time")
+    assert ask(fake.url, gate, channel="other").trouble == ""
+    assert (gate.clock.slept > 1.0) is blamed
+
+
+def test_without_a_gate_a_service_in_trouble_is_asked_once(fake: FakeRecentMessages) -> None:
+    fake.behave("ronni", status=503)
+    fetched = ask(fake.url, CountingGate(Path("/nowhere/gate")))
+    assert fetched.trouble == "127.0.0.1 answers 503"
+    assert len(fake.requests) == 1
 
 
 def test_the_certificate_is_checked(

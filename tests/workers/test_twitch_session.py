@@ -1,0 +1,86 @@
+"""A session over real connections to a fake Twitch, in a loop as the reader's."""
+
+import selectors
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from shared import settings
+from shared.paths import Paths
+from shared.waker import Waker
+from tests.fakes.fake_twitch import FakeTwitch
+from workers.twitch_connection import TwitchConnection
+from workers.twitch_session import SessionListener, TwitchSession
+
+WAIT_SECONDS = 15.0
+
+
+class SessionLoop(SessionListener):
+    """Keeps ``told``: which channels were come into and left, in order."""
+
+    def __init__(self, folder: Path, url: str, *wanted: str) -> None:
+        paths = Paths(folder)
+        paths.prepare()
+        self.told: list[tuple[str, str]] = []
+        self._selector = selectors.DefaultSelector()
+        self._waker = Waker()
+        self._selector.register(self._waker, selectors.EVENT_READ)
+        self.session = TwitchSession(
+            settings.load(paths, {"TWITCH_IRC_URL": url}),
+            paths,
+            wanted,
+            self,
+            lambda _line, _received_ms: None,
+            self._waker.wake,
+        )
+
+    def on_in(self, channel: str) -> None:
+        self.told.append(("in", channel))
+
+    def on_out(self, channel: str, heard_ms: int) -> None:
+        self.told.append(("out", channel))
+
+    def run_until(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + WAIT_SECONDS
+        while not condition():
+            assert time.monotonic() < end, f"the condition did not come true: {self.told}"
+            wait = self.session.go_on()
+            self.session.watch(self._selector)
+            for key, _events in self._selector.select(min(wait, 0.02)):
+                if isinstance(key.data, TwitchConnection):
+                    key.data.on_readable()
+                else:
+                    self._waker.clear()
+                    self.session.on_wake()
+
+    def close(self) -> None:
+        self.session.close()
+        self._selector.close()
+
+
+@pytest.fixture
+def twitch() -> Iterator[FakeTwitch]:
+    with FakeTwitch() as twitch:
+        yield twitch
+
+
+def test_a_channel_that_only_the_new_connection_was_in_is_left_with_it(
+    tmp_path: Path, twitch: FakeTwitch
+) -> None:
+    loop = SessionLoop(tmp_path, twitch.url, "alpha", "beta")
+    loop.run_until(lambda: sorted(loop.told) == [("in", "alpha"), ("in", "beta")])
+    twitch.suspend("beta", part=True)
+    loop.run_until(lambda: loop.told[2:] == [("out", "beta")])
+    twitch.reopen("beta")
+    # So the old connection is not left for the new one.
+    twitch.behaviour.mute_channels.add("alpha")
+    twitch.reconnect()
+    loop.run_until(lambda: loop.told[3:] == [("in", "beta")])
+    (new,) = twitch.in_channel("beta")
+    twitch.close_connection(new.number)
+    loop.run_until(lambda: loop.told[4:] == [("out", "beta")])
+    assert loop.session.joined == {"alpha"}
+    loop.run_until(lambda: loop.told[5:] == [("in", "beta")])
+    loop.close()
