@@ -51,10 +51,17 @@ class ChannelReport(msgspec.Struct):
     events_received: int = 0
     room_id: str = ""
     """Twitch's number of the channel; empty until it was joined."""
+    joined_since_ms: int = 0
+    """Since when it is in the channel, Unix milliseconds; 0 when it is not."""
     absent_since_ms: int = 0
-    """Since when what was said is missing and may still be got, Unix milliseconds; 0 when nothing is."""
+    """Since when what was said is missing and may still be got, Unix milliseconds; 0 when nothing is, -1 when
+    nothing was ever read."""
+    last_ids: list[str] = []
+    """Ids of the last lines before it left the channel; only while it is out."""
     gap_seconds: float = 0.0
     """What is missing for good, as time."""
+    gap_until_ms: int = 0
+    """Until when something is missing for good, the last time that this was told; Unix milliseconds."""
     backfilled: int = 0
     """Lines that were missed and got afterwards."""
 

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from loguru import logger
@@ -13,18 +13,24 @@ from shared.reports import ChannelReport, ReaderReport
 from shared.settings import Settings
 from shared.status_file import Status
 from workers.intake import Intake
-from workers.other_readers import OtherReaders
+from workers.other_readers import Other, OtherReaders
 
 if TYPE_CHECKING:
     from workers.backfill import Backfill
+
+NEVER_READ = -1
+# Another reader that has been in for so long has got what was said before its first join, or has given up.
+SETTLED_MS = 6_000
+# What is so old and not durable yet would be gone with this process.
+LATE_MS = 1_000
 
 
 class Absence:
     """Gives every line to the intake, behind what was missed before it; tells what is missing for good.
 
-    ``left`` is what the reader's predecessor told last: what was said since then was missed, and never
-    anything where there was none. What another reader of the channel has read is not missing. ``wake`` is
-    called from another thread when ``go_on`` has something to do. ``wall_clock_ms`` gives Unix milliseconds.
+    ``left`` is what the reader's predecessor told last: what was said since then was missed. What another
+    reader of the channel has read is not missing. ``wake`` is called from another thread when ``go_on`` has
+    something to do. ``wall_clock_ms`` gives Unix milliseconds.
     """
 
     def __init__(
@@ -43,60 +49,83 @@ class Absence:
         self._others = others
         self._copies = settings.readers_per_channel
         self._wall_clock_ms = wall_clock_ms
-        self._since: dict[str, int] = _since(left, totals)
+        # Those that lack something, None where they lack everything.
+        self._since: dict[str, int | None] = {channel: _since(left, channel) for channel in totals}
+        self._joined_at: dict[str, int] = {}
+        # When what was missed was handed in: until it is durable it may be missed once more.
+        self._filled_at: dict[str, int] = {}
         self._fills: dict[str, Backfill] = {}
         self.take: Callable[[IrcLine, int], None] = intake.take
         """Takes a line that was read at that time, Unix milliseconds."""
         if settings.backfill_url:
-            self._ask(settings.backfill_url, paths, totals, wake)
+            self._ask(settings.backfill_url, paths, left.report.channels if left else {}, wake)
             self.take = self._take
 
     def begin(self, channel: str, heard_ms: int) -> None:
         """The channel was lost; all was read up to that time, Unix milliseconds."""
-        if channel in self._fills:
-            self._fills[channel].end()
-        self._since[channel] = heard_ms
+        self._joined_at.pop(channel, None)
+        self._filled_at.pop(channel, None)
+        fill = self._fills.get(channel)
+        if fill is None or not fill.end():
+            self._since[channel] = heard_ms
 
     def end(self, channel: str) -> None:
         """The channel was joined: what ``take`` is given from here on stands behind what was missed."""
-        since_ms = self._since.get(channel)
-        if self._copies > 1:
-            if self._others.read_channel(channel, self._copies):
-                # It has been there all the time, or it came back first and has told what is missing.
+        now_ms = self._joined_at[channel] = self._wall_clock_ms()
+        since_ms, until_ms = self._since.get(channel), now_ms
+        for other in self._other_readers(channel):
+            if other.lacks_nothing and other.in_since_ms <= (since_ms or now_ms - SETTLED_MS):
                 return
             if since_ms is not None:
-                since_ms = max(since_ms, self._others.last_in_ms(channel, self._copies))
+                since_ms = max(since_ms, other.was_in_until_ms)
+                if other.in_since_ms > since_ms:
+                    until_ms = min(until_ms, other.in_since_ms)
         if channel in self._fills:
-            self._fills[channel].begin(since_ms)
+            self._fills[channel].begin(since_ms, until_ms)
         elif since_ms is not None:
-            now_ms = self._wall_clock_ms()
+            since_ms = min(since_ms, until_ms)
             logger.info(
                 "#{}: away for {:.1f} s, what was said is missing; BACKFILL_URL could help",
                 channel,
-                (now_ms - since_ms) / 1000,
+                (until_ms - since_ms) / 1000,
             )
-            self._tell_gap(channel, min(since_ms, now_ms), now_ms, "no service is asked, see BACKFILL_URL")
+            self._tell_gap(channel, since_ms, until_ms, "no service is asked, see BACKFILL_URL")
 
     def go_on(self) -> float | None:
         """Do what is due; give the seconds until the next call, None when nothing will be due."""
-        waits = [wait for fill in self._fills.values() if (wait := fill.go_on()) is not None]
-        return min(waits, default=None)
+        return min((fill.go_on() for fill in self._fills.values()), default=None)
 
-    def since_ms(self, channel: str, joined: bool) -> int:
-        """Since when what was said is missing and may still come, Unix milliseconds; 0 when nothing is."""
-        if joined and not (channel in self._fills and self._fills[channel].goes_on):
-            self._since.pop(channel, None)
-        return self._since.get(channel, 0)
+    def tell(self, channel: str, oldest_ms: int | None) -> None:
+        """Put into the totals what a successor and the other readers have to know.
 
-    def _ask(self, url: str, paths: Paths, channels: Iterable[str], wake: Callable[[], None]) -> None:
-        """Let the service at ``url`` be asked about the channels from here on."""
+        ``oldest_ms`` is when the oldest line was read that is not durable yet, Unix milliseconds; None when
+        all are, or will be.
+        """
+        total, now_ms = self._totals[channel], self._wall_clock_ms()
+        fill = self._fills.get(channel)
+        joined_at = self._joined_at.get(channel, 0)
+        if joined_at and channel in self._since and not (fill is not None and fill.goes_on):
+            filled_at = self._filled_at.setdefault(channel, now_ms)
+            if fill is None or oldest_ms is None or oldest_ms > filled_at:
+                del self._since[channel]
+        since_ms = self._since.get(channel, 0)
+        if since_ms == 0 and oldest_ms is not None and oldest_ms < now_ms - LATE_MS:
+            since_ms = oldest_ms
+        total.joined_since_ms = joined_at
+        total.absent_since_ms = NEVER_READ if since_ms is None else since_ms
+        total.last_ids = fill.last_ids if fill is not None and not joined_at else []
+
+    def _ask(
+        self, url: str, paths: Paths, left: Mapping[str, ChannelReport], wake: Callable[[], None]
+    ) -> None:
+        """Let the service at ``url`` be asked about all channels from here on."""
         # Only here: HTTP would cost every reader memory all its life.
         from shared.fetch_gate import FetchGate
         from workers.backfill import Backfill
         from workers.recent_messages import fetch
 
         gate = FetchGate(paths.fetch_gate)
-        for channel in channels:
+        for channel in self._totals:
             self._fills[channel] = Backfill(
                 channel,
                 self._intake.take,
@@ -107,6 +136,7 @@ class Absence:
                     url, name, after_ms, before_ms, gate, deadline
                 ),
                 wall_clock_ms=self._wall_clock_ms,
+                known_ids=left[channel].last_ids if channel in left else (),
             )
 
     def _take(self, line: IrcLine, received_ms: int) -> None:
@@ -116,23 +146,25 @@ class Absence:
         else:
             fill.note(line, received_ms)
 
+    def _other_readers(self, channel: str) -> list[Other]:
+        return self._others.of_channel(channel, self._copies) if self._copies > 1 else []
+
     def _tell_gap(self, channel: str, from_ms: int, to_ms: int, reason: str) -> None:
-        self._intake.take_gap(channel, from_ms, to_ms, reason, self._wall_clock_ms())
+        if any(other.gap_until_ms >= to_ms for other in self._other_readers(channel)):
+            # It came back first and has told it.
+            self._intake.count_gap(channel, from_ms, to_ms)
+        else:
+            self._intake.take_gap(channel, from_ms, to_ms, reason, self._wall_clock_ms())
 
     def _count_filled(self, channel: str, count: int) -> None:
         self._totals[channel].backfilled += count
 
 
-def _since(left: Status[ReaderReport] | None, channels: dict[str, ChannelReport]) -> dict[str, int]:
-    """Since when each channel has not been read; those that were never read are not in it."""
-    if left is None:
-        return {}
-    known = {
-        channel: left.report.channels[channel] for channel in channels if channel in left.report.channels
-    }
-    # One that was killed has read up to its last report at least.
-    written_ms = int(left.head.written * 1000)
-    since = {
-        channel: one.absent_since_ms or (written_ms if one.joined else 0) for channel, one in known.items()
-    }
-    return {channel: at for channel, at in since.items() if at}
+def _since(left: Status[ReaderReport] | None, channel: str) -> int | None:
+    """Since when a channel has not been read, Unix milliseconds; None when it never was."""
+    before = left.report.channels.get(channel) if left is not None else None
+    if left is None or before is None or before.absent_since_ms == NEVER_READ:
+        return None
+    # One that was killed has read up to its last report at least; older versions told no more than that.
+    was_read = before.joined or before.received
+    return before.absent_since_ms or (int(left.head.written * 1000) if was_read else None)

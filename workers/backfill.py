@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ SPARE_SECONDS = 0.25
 CLOCKS_MS = 3_000
 MAX_HELD = 10_000
 KEEP_IDS = 1_000
+TOLD_IDS = 300
 # The service leaves a channel that nobody has asked for in 24 hours; then it has nothing when it is needed.
 REMIND_SECONDS = 6 * 3600.0
 REMIND_LIMIT_SECONDS = 30.0
@@ -55,7 +56,8 @@ class Backfill:
     ``take`` gets every line with the time of its receipt, Unix ms: what was missed, then what is live.
     ``on_gap`` gets from when to when lines may be missing, Unix ms, and why, before the lines that follow.
     ``on_filled`` gets how many lines were put in, once for each answer that counts. ``wake`` is called from
-    another thread when ``go_on`` has something to do. ``clock`` gives monotonic seconds.
+    another thread when ``go_on`` has something to do. ``known_ids`` are of lines that
+    a predecessor has passed on. ``clock`` gives monotonic seconds.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Backfill:
         fetch: Fetch,
         clock: Callable[[], float] = time.monotonic,
         wall_clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        known_ids: Iterable[str] = (),
     ) -> None:
         self._channel = channel
         self._take = take
@@ -79,9 +82,14 @@ class Backfill:
         self._wall_clock_ms = wall_clock_ms
         self._visit: _Visit | None = None
         self._held: list[tuple[IrcLine, int]] = []
-        self._newest: deque[str] = deque(maxlen=KEEP_IDS)
+        self._newest: deque[str] = deque(known_ids, maxlen=KEEP_IDS)
         """Ids of the lines that went on last."""
-        self._remind_at: float | None = None
+        self._remind_at = clock() + REMIND_SECONDS
+
+    @property
+    def last_ids(self) -> list[str]:
+        """Ids of the lines that went on last, as many as an answer may have once more."""
+        return list(self._newest)[-TOLD_IDS:]
 
     @property
     def goes_on(self) -> bool:
@@ -97,16 +105,18 @@ class Backfill:
         if len(self._held) >= MAX_HELD:
             self._give_up("the chat was too busy to wait for the answer")
 
-    def begin(self, since_ms: int | None) -> None:
-        """The channel was joined after an absence since then, Unix ms; None: it was never read before."""
-        self.end()
-        now_ms = self._wall_clock_ms()
-        # A clock that was set back makes no absence of less than nothing.
-        since_ms = None if since_ms is None else min(since_ms, now_ms)
-        self._visit = _Visit(since_ms, now_ms, self._clock())
+    def begin(self, since_ms: int | None, until_ms: int) -> None:
+        """The channel was joined after an absence between these times, Unix ms.
 
-    def go_on(self) -> float | None:
-        """Do what is due; give the seconds until the next call, None when nothing will be due."""
+        ``since_ms`` None: it was never read before.
+        """
+        self.end()
+        # A clock that was set back makes no absence of less than nothing.
+        since_ms = None if since_ms is None else min(since_ms, until_ms)
+        self._visit = _Visit(since_ms, until_ms, self._clock())
+
+    def go_on(self) -> float:
+        """Do what is due; give the seconds until the next call."""
         now = self._clock()
         visit = self._visit
         if visit is not None:
@@ -120,19 +130,26 @@ class Backfill:
             else:
                 self._ask(visit)
                 return max(0.0, visit.begun + HOLD_SECONDS - now)
-        if self._remind_at is None:
-            return None
         if now >= self._remind_at:
             self._remind()
         return self._remind_at - now
 
-    def end(self) -> None:
-        """The channel is lost, or the reader stops: what is held goes on, the rest is a gap."""
+    def end(self) -> bool:
+        """The channel is lost, or the reader stops: what is held goes on, the rest is a gap.
+
+        Gives True when nothing is held and there is no answer: then nothing is told, the absence goes on.
+        """
         visit = self._visit
-        if visit is not None and visit.answer is not None:
+        if visit is None:
+            return False
+        if visit.answer is not None:
             self._finish(visit, visit.answer)
-        elif visit is not None:
+        elif self._held:
             self._give_up("the channel was left before the answer came")
+        else:
+            self._visit = None
+            return True
+        return False
 
     def _ask(self, visit: _Visit) -> None:
         visit.asked = True
@@ -204,7 +221,8 @@ class Backfill:
         return len(missed.keys() - live.keys())
 
     def _belongs(self, line: IrcLine) -> bool:
-        return line.command in _COMMANDS and line.params[:1] == [f"#{self._channel}"]
+        target = line.params[0].lower() if line.params else ""
+        return line.command in _COMMANDS and target == f"#{self._channel}"
 
     def _release(self) -> None:
         self._visit = None

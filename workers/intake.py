@@ -64,12 +64,18 @@ class Intake:
                 self._put(event)
 
     def take_gap(self, channel: str, from_ms: int, to_ms: int, reason: str, now_ms: int) -> None:
-        """What was said between these times, Unix milliseconds, is missing for good."""
-        self._total_of(channel).gap_seconds += max(0, to_ms - from_ms) / 1000
+        """What was said between these times, Unix milliseconds, is missing for good: count and tell it."""
+        self.count_gap(channel, from_ms, to_ms)
         if self._events is not None:
             from shared.event_parser import gap_record
 
             self._put(gap_record(channel, from_ms, to_ms, reason, now_ms))
+
+    def count_gap(self, channel: str, from_ms: int, to_ms: int) -> None:
+        """The same, told by another reader of the channel."""
+        total = self._total_of(channel)
+        total.gap_seconds += max(0, to_ms - from_ms) / 1000
+        total.gap_until_ms = to_ms
 
     def reject(self, raw: bytes, reason: str, count: int = 1) -> None:
         """Count ``count`` lines that could not be read, one of them ``raw``; log once in a while."""

@@ -2,15 +2,29 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from shared.channel_list import reader_name
-from shared.reports import ReaderReport
+from shared.reports import ChannelReport, ReaderReport
 from shared.status_file import STALE_SECONDS, Status, read_status
 
 # Readers write once a second; asked for every line, their files are looked at so often.
 KNOWN_SECONDS = 0.5
+
+
+class Other(NamedTuple):
+    """Another reader of a channel. Times are Unix milliseconds, 0 for none."""
+
+    in_since_ms: int
+    """Since when it is in the channel."""
+    lacks_nothing: bool
+    """Whether all that it has missed is there, or was told as a gap."""
+    was_in_until_ms: int
+    """Until when it was in the channel; for one that is out of it."""
+    gap_until_ms: int
+    """Until when something is missing for good, the last time that it told so."""
 
 
 class OtherReaders:
@@ -28,29 +42,21 @@ class OtherReaders:
         self._with_room: set[Path] = set()
         self._known: dict[str, tuple[bool, float]] = {}
 
-    def read_channel(self, channel: str, copies: int) -> bool:
-        """Whether another reader of the channel, which has so many, is in it."""
-        return any(
-            self._is_alive(status) and status.report.channels[channel].joined
-            for status in self._readers_of(channel, copies)
-        )
-
-    def last_in_ms(self, channel: str, copies: int) -> int:
-        """Until when another reader of the channel was in it for certain, Unix milliseconds; 0: never."""
-        found = [(status, status.report.channels[channel]) for status in self._readers_of(channel, copies)]
-        return max(
-            (int(status.head.written * 1000) if one.joined else one.absent_since_ms for status, one in found),
-            default=0,
-        )
-
-    def _readers_of(self, channel: str, copies: int) -> Iterator[Status[ReaderReport]]:
-        for copy in range(1, copies + 1):
-            name = reader_name(channel, copy)
-            status = (
-                None if name == self._program else read_status(self._folder / f"{name}.json", ReaderReport)
-            )
+    def of_channel(self, channel: str, copies: int) -> list[Other]:
+        """What the other readers of the channel, which has so many, tell of it."""
+        found = []
+        for name in (reader_name(channel, copy) for copy in range(1, copies + 1)):
+            path = self._folder / f"{name}.json"
+            status = None if name == self._program else read_status(path, ReaderReport)
             if status is not None and channel in status.report.channels:
-                yield status
+                found.append(self._other(status, status.report.channels[channel]))
+        return found
+
+    def _other(self, status: Status[ReaderReport], report: ChannelReport) -> Other:
+        if report.joined and self._is_alive(status):
+            return Other(report.joined_since_ms, not report.absent_since_ms, 0, report.gap_until_ms)
+        until_ms = int(status.head.written * 1000) if report.joined else report.absent_since_ms
+        return Other(0, False, max(0, until_ms), report.gap_until_ms)
 
     def read_room(self, room_id: str) -> bool:
         """Whether a reader is in the channel with that room id; may be half a second old."""

@@ -42,7 +42,12 @@ class Reader(SessionListener):
         self._wanted = frozenset(wanted)
         self._selector = selectors.DefaultSelector()
         self._waker = Waker()
-        self._handoff = HandoffClient(paths.handoff_socket, paths.handoff_key, program)
+        self._handoff = HandoffClient(
+            paths.handoff_socket,
+            paths.handoff_key,
+            program,
+            needs_types=bool(settings.kafka_topic_chat_events),
+        )
         self._program = program
         self._spool_path = paths.spool
         self._status = StatusFile(paths.status, program)
@@ -56,6 +61,7 @@ class Reader(SessionListener):
             Counter, {channel: Counter(total.lost) for channel, total in self._totals.items()}
         )
         """Besides what the hand-off counts in this life."""
+        self._stopping = False
         self._presence = Presence(self._wanted, left)
         others = OtherReaders(paths.status, program)
         self._intake = Intake(settings, self._totals, self._handoff.put, others.read_room)
@@ -144,7 +150,11 @@ class Reader(SessionListener):
     def _finish(self, stop: Stop) -> None:
         """Leave Twitch, hand off what was read."""
         self._selector.unregister(stop)
+        self._stopping = True
         self._session.close()
+        # Others may have left out what is mirrored from here.
+        self._status.hurry()
+        self._status.update(self._report)
         self._session.watch(self._selector)
         deadline = Deadline(STOP_HANDOFF_SECONDS)
         alone = Deadline(STOP_ALONE_SECONDS)
@@ -181,7 +191,8 @@ class Reader(SessionListener):
             total.joined = channel in joined
             total.trouble = "" if total.joined else self._session.trouble_of(channel)
             total.offline_seconds = round(self._presence.seconds_out(channel), 3)
-            total.absent_since_ms = self._absence.since_ms(channel, total.joined)
+            # At an ordered stop what is not durable yet goes into the spool.
+            self._absence.tell(channel, None if self._stopping else self._handoff.oldest_ms)
             total.lost = dict(self._lost[channel] + Counter({LOST_OUTBOX: self._handoff.lost[channel]}))
         state = "joined" if self._wanted <= joined else "not joined"
         return ReaderReport(state, self._handoff.pending, self._totals)

@@ -24,6 +24,9 @@ CONNECT_SECONDS = 10.0
 LOGIN_SECONDS = 10.0
 IDLE_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
+# No round of the loop takes so long: the process was stopped, or the machine slept.
+ASLEEP_MS = 8_000
+_AWAKE = "awake"
 _CAPABILITIES = b"CAP REQ :twitch.tv/tags twitch.tv/commands\r\n"
 _READ_BYTES = 64 * 1024
 # Reads of one round: a flood must not keep the loop from handing off.
@@ -96,7 +99,7 @@ class _IrcConnection(irc.client.ServerConnection):  # type: ignore[misc]
             if not data:
                 self.disconnect("closed by Twitch")
                 return
-            self.received_ms = received_ms = time.time_ns() // 1_000_000
+            self.received_ms = received_ms = _now_ms()
             for line in self.splitter.feed(data):
                 if not self.take_line(line, received_ms):
                     self._let_library_take(line)
@@ -145,6 +148,8 @@ class TwitchConnection:
         self._heard_at = clock()
         self._asked_at: float | None = None
         self._oversized = 0
+        self._looked_ms = _now_ms()
+        self._asleep_since_ms = 0
         self._reactor = irc.client.Reactor(on_disconnect=lambda _socket: None)
         self._reactor.connection_class = _IrcConnection
         self._irc: _IrcConnection = self._reactor.server()
@@ -192,6 +197,7 @@ class TwitchConnection:
         """Read what has arrived."""
         if self.socket is None:
             return
+        self._notice_sleep()
         self._heard_at = self._clock()
         self._asked_at = None
         self._reactor.process_data([self.socket])
@@ -202,8 +208,11 @@ class TwitchConnection:
 
     @property
     def heard_ms(self) -> int:
-        """When something was read last, Unix milliseconds; 0 when nothing was."""
-        return self._irc.received_ms
+        """Up to when all that Twitch said was read, Unix milliseconds; 0 when nothing was.
+
+        What lay here while the process slept says nothing of how much more there was, until Twitch answers.
+        """
+        return self._asleep_since_ms or self._irc.received_ms
 
     @property
     def has_undelivered(self) -> bool:
@@ -212,6 +221,7 @@ class TwitchConnection:
 
     def tick(self) -> float:
         """Do what the time asks for; give the seconds until the next call."""
+        self._notice_sleep()
         now = self._clock()
         if not self.online:
             if now >= self._deadline:
@@ -273,12 +283,21 @@ class TwitchConnection:
             self._listener.on_line(self, line, received_ms)
             return True
         if command == "PONG" and line.params:
+            if line.params[-1] == _AWAKE:
+                self._asleep_since_ms = 0
             self._listener.on_pong(self, line.params[-1])
             return True
         if self.online and command not in _OF_THE_CONNECTION and not command.isdigit():
             self._listener.on_line(self, line, received_ms)
         # Without its parameters the library raises on most commands; RECONNECT has none.
         return command not in _FOR_THE_LIBRARY or not (line.params or command == "RECONNECT")
+
+    def _notice_sleep(self) -> None:
+        now_ms = _now_ms()
+        if now_ms - self._looked_ms > ASLEEP_MS and self.online:
+            self._asleep_since_ms = self._asleep_since_ms or self._irc.received_ms
+            self._irc.ping(_AWAKE)
+        self._looked_ms = now_ms
 
     def _tapped(self, tap: Callable[[bytes, int], None], raw: bytes, received_ms: int) -> bool:
         tap(raw, received_ms)
@@ -329,6 +348,10 @@ class TwitchConnection:
         except OSError as error:
             self._opened.put(describe_failure(error))
         self._loop_wake()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def open_socket(address: IrcAddress) -> socket.socket:

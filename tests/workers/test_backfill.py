@@ -65,7 +65,7 @@ class World:
     def begin(self, since_ms: int | None = SINCE_MS) -> None:
         """Join, and wait until the service was asked."""
         before = len(self.asked)
-        self.backfill.begin(since_ms)
+        self.backfill.begin(since_ms, NOW_MS)
         self.now += SETTLE_SECONDS
         self.backfill.go_on()
         wait_until(lambda: len(self.asked) > before, "the service was not asked")
@@ -116,12 +116,12 @@ def logged() -> Iterator[list[str]]:
 def test_live_lines_go_on_at_once_while_nothing_is_missing(world: World) -> None:
     world.live("a", "b")
     assert world.did == [("a", 7), ("b", 7)]
-    assert world.backfill.go_on() is None
+    assert world.backfill.go_on() == REMIND_SECONDS
     assert not world.backfill.goes_on
 
 
 def test_what_was_missed_comes_before_what_is_live(world: World, logged: list[str]) -> None:
-    world.backfill.begin(SINCE_MS)
+    world.backfill.begin(SINCE_MS, NOW_MS)
     world.live("c")
     world.now += SETTLE_SECONDS
     world.backfill.go_on()
@@ -136,7 +136,7 @@ def test_what_was_missed_comes_before_what_is_live(world: World, logged: list[st
 
 
 def test_the_service_is_asked_a_moment_after_the_join_with_room_for_clocks(world: World) -> None:
-    world.backfill.begin(SINCE_MS)
+    world.backfill.begin(SINCE_MS, NOW_MS)
     assert world.backfill.go_on() == SETTLE_SECONDS
     assert world.asked == []
     world.now += SETTLE_SECONDS
@@ -290,13 +290,23 @@ def test_live_lines_are_held_no_longer_than_that_and_a_late_answer_is_dropped(wo
 
 def test_an_answer_to_an_earlier_absence_is_not_taken_for_the_next(world: World) -> None:
     world.begin()
-    world.backfill.end()
+    world.live("c")
+    assert not world.backfill.end()
     world.begin()
     world.tell(line("of the first"), question=0)
     world.backfill.go_on()
-    assert world.texts == ["gap"]
+    assert world.texts == ["gap", "c"]
     world.answer(line("of the second"))
-    assert world.texts == ["gap", "of the second", "filled"]
+    assert world.texts == ["gap", "c", "of the second", "filled"]
+
+
+def test_an_absence_goes_on_when_nothing_came_of_a_join(world: World) -> None:
+    world.begin()
+    assert world.backfill.end()
+    assert not world.backfill.end()
+    assert world.did == []
+    world.live("c")
+    assert world.did == [("c", 7)]
 
 
 def test_too_many_held_lines_end_the_waiting(world: World) -> None:
@@ -316,7 +326,7 @@ def test_the_end_lets_go_on_what_is_held(world: World, asked: bool) -> None:
     if asked:
         world.begin()
     else:
-        world.backfill.begin(SINCE_MS)
+        world.backfill.begin(SINCE_MS, NOW_MS)
     world.live("c")
     world.backfill.end()
     assert world.did == [("gap", SINCE_MS, NOW_MS, "the channel was left before the answer came"), ("c", 7)]
@@ -340,8 +350,9 @@ def test_the_first_time_there_is_no_gap_whatever_comes(world: World, logged: lis
     world.begin(None)
     world.answer(since_ms=None, trouble="the host cannot be reached")
     world.begin(None)
+    world.live("c")
     world.backfill.end()
-    assert world.texts == ["a", "filled"]
+    assert world.texts == ["a", "filled", "c"]
     assert logged == [
         "INFO #ronni: read for the first time, 1 messages filled in",
         "INFO #ronni: read for the first time, nothing filled in: the host cannot be reached",
@@ -378,12 +389,16 @@ def _run_to_the_end(backfill: Backfill, awake: threading.Event) -> None:
             awake.clear()
 
 
-def test_with_the_real_service_edge_nothing_is_missing_and_nothing_double(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ahead_ms", [0, 30_000, -30_000])
+def test_with_the_real_service_edge_nothing_is_missing_and_nothing_double(
+    tmp_path: Path, ahead_ms: int
+) -> None:
     awake = threading.Event()
     taken: list[str] = []
     gaps: list[tuple[int, int, str]] = []
     gate = FetchGate(tmp_path / "gate")
     with FakeRecentMessages() as service:
+        service.behave("ronni", ahead_ms=ahead_ms)
 
         def ask(channel: str, after_ms: int | None, before_ms: int, deadline: Deadline) -> Fetched:
             return fetch(service.url, channel, after_ms, before_ms, gate, deadline)
@@ -405,7 +420,7 @@ def test_with_the_real_service_edge_nothing_is_missing_and_nothing_double(tmp_pa
             if number < 100:
                 backfill.note(parsed, 7)
             if number == 899:
-                backfill.begin(since_ms)
+                backfill.begin(since_ms, time.time_ns() // 1_000_000)
             if number >= 900:
                 backfill.note(parsed, 7)
         _run_to_the_end(backfill, awake)

@@ -8,7 +8,7 @@ import pytest
 
 from shared.reports import ChannelReport, ReaderReport
 from shared.status_file import STALE_SECONDS, StatusFile
-from workers.other_readers import KNOWN_SECONDS, OtherReaders
+from workers.other_readers import KNOWN_SECONDS, Other, OtherReaders
 
 
 class Folder:
@@ -78,13 +78,13 @@ def test_a_files_answer_is_kept_for_half_a_second(folder: Folder) -> None:
 
 def test_only_another_copy_counts_for_the_channel(folder: Folder) -> None:
     folder.write("reader-xqc", "xqc", "1")
-    assert not folder.others.read_channel("xqc", 2)
+    assert folder.others.of_channel("xqc", 2) == []
     assert not folder.others.read_room("1")
     folder.write("reader-xqc-2", "xqc", "1")
-    assert folder.others.read_channel("xqc", 2)
-    assert not folder.others.read_channel("xqc", 1)
+    assert [other.lacks_nothing for other in folder.others.of_channel("xqc", 2)] == [True]
+    assert folder.others.of_channel("xqc", 1) == []
     folder.write("reader-xqc-2", "xqc", "1", joined=False)
-    assert not folder.others.read_channel("xqc", 2)
+    assert [other.lacks_nothing for other in folder.others.of_channel("xqc", 2)] == [False]
 
 
 def test_a_killed_reader_is_not_waited_for(folder: Folder) -> None:
@@ -94,11 +94,9 @@ def test_a_killed_reader_is_not_waited_for(folder: Folder) -> None:
     head = {"pid": gone.pid, "written_monotonic": folder.now, "written": 1700.5, "stopped": False}
     content = msgspec.json.encode(head | msgspec.to_builtins(report))
     (folder.path / "reader-xqc-2.json").write_bytes(content)
-    assert not folder.others.read_channel("xqc", 2)
     assert not folder.others.read_room("1")
     # It was in the channel when it wrote last.
-    assert folder.others.last_in_ms("xqc", 2) == 1_700_500
-    assert folder.others.last_in_ms("xqc", 1) == 0
+    assert folder.others.of_channel("xqc", 2) == [Other(0, False, 1_700_500, 0)]
 
 
 def test_what_is_no_status_file_is_nothing(folder: Folder) -> None:
