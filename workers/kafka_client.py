@@ -40,6 +40,17 @@ def connection_options(settings: Settings) -> dict[str, Any]:
     return options
 
 
+def looking_options(settings: Settings) -> dict[str, Any]:
+    """The options of a consumer that looks through topics and leaves no trace of it."""
+    return connection_options(settings) | {
+        "group_id": None,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "max_poll_records": 5000,
+        "metrics_enabled": False,
+    }
+
+
 def open_client(kind: Callable[..., _Client], options: dict[str, Any]) -> _Client:
     """A client of kafka-python. Raises what it raises.
 

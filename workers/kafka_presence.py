@@ -18,6 +18,7 @@ from workers.kafka_client import (
     REQUEST_SECONDS,
     connection_options,
     count_partitions,
+    looking_options,
     open_client,
     or_unavailable,
 )
@@ -73,14 +74,7 @@ def retentions_ms(settings: Settings) -> dict[str, int]:
 
 
 def _remove_present(settings: Settings, wanted: Mapping[str, Wanted], goes_on: Callable[[int], bool]) -> None:
-    options = connection_options(settings) | {
-        "group_id": None,
-        "enable_auto_commit": False,
-        "auto_offset_reset": "earliest",
-        "max_poll_records": 5000,
-        "metrics_enabled": False,
-    }
-    consumer = open_client(KafkaConsumer, options)
+    consumer = open_client(KafkaConsumer, looking_options(settings))
     try:
         starts: dict[Any, int] = {}
         for topic, one in wanted.items():

@@ -14,9 +14,9 @@ from shared.settings import Settings
 from shared.timing import Deadline
 from workers.kafka_client import (
     REQUEST_SECONDS,
-    connection_options,
     count_partitions,
     describe,
+    looking_options,
     open_client,
 )
 
@@ -50,14 +50,7 @@ def read_tail(settings: Settings, counted: Offsets) -> Tail:
     ``counted`` has the first offsets that were not counted yet. Blocks while there is something to read. A
     topic that may not be read is left out, with a warning. Raises what kafka-python raises.
     """
-    options = connection_options(settings) | {
-        "group_id": None,
-        "enable_auto_commit": False,
-        "auto_offset_reset": "earliest",
-        "max_poll_records": 5000,
-        "metrics_enabled": False,
-    }
-    consumer = open_client(KafkaConsumer, options)
+    consumer = open_client(KafkaConsumer, looking_options(settings))
     whole = Tail()
     try:
         partitions = {

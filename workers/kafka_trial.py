@@ -15,7 +15,13 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from shared.errors import KafkaUnavailable, ServiceError
 from shared.settings import Settings
 from shared.timing import Deadline
-from workers.kafka_client import connection_options, describe, open_client, or_unavailable
+from workers.kafka_client import (
+    connection_options,
+    describe,
+    looking_options,
+    open_client,
+    or_unavailable,
+)
 
 # One broker that hangs is met by two requests: the one that it does not answer, and the removal.
 REQUEST_SECONDS = 4.0
@@ -24,12 +30,6 @@ _LONGEST_TOPIC = 249
 # Should the removal fail, the broker empties it.
 _SCRATCH_RETENTION_MS = 3_600_000
 _KEY, _VALUE, _HEADERS = b"doctor", b'{"text":"a trial of make doctor"}', [("id", b"trial")]
-_CONSUMER_OPTIONS: dict[str, Any] = {
-    "group_id": None,
-    "enable_auto_commit": False,
-    "auto_offset_reset": "earliest",
-    "metrics_enabled": False,
-}
 
 _Result = TypeVar("_Result")
 
@@ -175,7 +175,7 @@ def _remove(admin: Any, topic: str) -> None:
 
 def _round_trip(settings: Settings, topic: str) -> float:
     with contextlib.ExitStack() as stack:
-        consumer = open_client(KafkaConsumer, _options(settings) | _CONSUMER_OPTIONS)
+        consumer = open_client(KafkaConsumer, looking_options(settings) | _options(settings))
         stack.callback(consumer.close)
         partition = TopicPartition(topic, 0)
         # What both ask the broker at first is no part of the way there and back.
