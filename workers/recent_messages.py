@@ -88,9 +88,7 @@ class _Service:
 
     def ask(self, after_ms: int | None, before_ms: int) -> Page:
         """Get one page; tries again after a pause of the gate's where that may help. Raises _Failed."""
-        query: dict[str, int] = {"limit": LIMIT, "before": before_ms}
-        if after_ms is not None:
-            query["after"] = after_ms
+        query = {"after": after_ms or 0, "before": before_ms, "limit": LIMIT}
         target = f"{self._path}?{urlencode(query)}"
         trouble = ""
         while True:

@@ -265,7 +265,7 @@ def test_the_first_time_the_newest_lines_come(fake: FakeRecentMessages, gate: Co
     assert texts_of(fetched) == texts[-LIMIT:]
     assert (fetched.since_ms, fetched.trouble) == (NOW_MS - LIMIT, "")
     (request,) = fake.requests
-    assert request.after is None
+    assert request.after == 0
 
 
 def test_a_service_that_is_not_in_the_channel_gives_lines_and_no_promise(
