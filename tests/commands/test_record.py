@@ -40,7 +40,12 @@ def recording(tmp_path: Path, twitch: FakeTwitch) -> Iterator[Replaying]:
 def test_every_line_is_kept_as_it_came_until_a_signal_ends_it(
     recording: Replaying, twitch: FakeTwitch, name: str, number: signal.Signals
 ) -> None:
-    command = recording.record("alpha", "beta", name=name)
+    # Tests that run under nohup would hand on that it is ignored.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        command = recording.record("alpha", "beta", name=name)
+    finally:
+        signal.signal(signal.SIGHUP, before)
     twitch.send("alpha", *HOSTILE)
     twitch.chat("beta", "hello", id="in-beta")
     recording.wait_recorded(b"id=in-beta", HOSTILE[-1])
@@ -56,6 +61,18 @@ def test_every_line_is_kept_as_it_came_until_a_signal_ends_it(
     assert command.out.startswith(f"record: {len(lines)} lines in ")
     assert command.out.endswith(f"{Path(recording.files[-1]).name}\n")
     assert "2 of 2 channels joined" in command.log
+
+
+def test_under_nohup_the_end_of_the_terminal_ends_nothing(recording: Replaying, twitch: FakeTwitch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        command = recording.record("alpha")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    command.process.send_signal(signal.SIGHUP)
+    twitch.chat("alpha", "after", id="after")
+    recording.wait_recorded(b"id=after")
+    assert command.stop() == 0
 
 
 def test_what_a_killed_one_has_left_is_read_and_the_next_one_goes_on_behind_it(

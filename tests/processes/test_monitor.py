@@ -108,6 +108,7 @@ def test_what_is_told_is_what_happened(
     topic.wait_for("alpha", 52)
     watcher.wait_counted("alpha", 53, 52)
     wait_until(lambda: watcher.channel("alpha")["duplicate"] == 1, "the duplicate counted")
+    wait_until(lambda: watcher.channel("alpha")["pending"] == 0, "nothing pending told")
     metrics, status = watcher.metrics(), watcher.status()
     assert metrics["twitch_messages_received_total", "alpha"] == 53
     assert metrics["twitch_messages_delivered_total", "alpha"] == 52
