@@ -33,6 +33,8 @@ class FileRecords:
         self._total = ChannelReport()
         self._intake = Intake(configured, {"": self._total}, self._made.append, reads_room)
         self._logging_in = False
+        self._nick = ""
+        self._told_at_join: set[tuple[str, str]] = set()
 
     @property
     def trouble(self) -> str:
@@ -67,6 +69,8 @@ class FileRecords:
         if self._logging_in and line.command == "NOTICE" and line.params[:1] == ["*"]:
             # Readers pass on nothing before the login either.
             return
+        if self._is_of_recording(line):
+            return
         if received_ms is None:
             self.undated += 1
         else:
@@ -77,9 +81,21 @@ class FileRecords:
             self._logging_in = True
         elif line.command == "001":
             self._logging_in = False
-            login = line.params[0].lower() if line.params else ""
-            if login and not login.startswith("justinfan"):
-                self._intake.leave_out_own(self._username or login)
+            self._nick = line.params[0].lower() if line.params else ""
+            if self._nick and not self._nick.startswith("justinfan"):
+                self._intake.leave_out_own(self._username or self._nick)
+
+    def _is_of_recording(self, line: IrcLine) -> bool:
+        """Whether the line only answers the recording's own login or JOIN: nothing happened in the channel."""
+        if not self._nick or not line.params:
+            return bool(self._nick) and line.command == "GLOBALUSERSTATE"
+        channel = line.params[0].lower()
+        if line.command == "JOIN" and line.login == self._nick:
+            self._told_at_join |= {(channel, "ROOMSTATE"), (channel, "USERSTATE")}
+        elif (channel, line.command) in self._told_at_join:
+            self._told_at_join.discard((channel, line.command))
+            return True
+        return False
 
 
 def rooms_in(path: Path) -> set[str]:
