@@ -86,7 +86,7 @@ class FileRecords:
                 self._intake.leave_out_own(self._username or self._nick)
 
     def _is_of_recording(self, line: IrcLine) -> bool:
-        """Whether the line only answers the recording's own login or JOIN: nothing happened in the channel."""
+        """Whether it only answers the recording's own login or JOIN: nothing happened in the channel."""
         if not self._nick or not line.params:
             return bool(self._nick) and line.command == "GLOBALUSERSTATE"
         channel = line.params[0].lower()

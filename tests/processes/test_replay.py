@@ -85,7 +85,7 @@ def test_what_was_recorded_is_replayed_as_the_service_wrote_it_and_nothing_twice
     for number in range(20):
         twitch.chat("alpha", f"text {number}", id=f"alpha-{number}")
         twitch.chat("beta", "\x01ACTION waves Kappa\x01", id=f"beta-{number}", emotes="25:6-10", **source)
-    # Reader and recorder have to receive the notice, which has no time, within the same ten seconds.
+    # Both have to receive the notice, which has no time, within the same ten seconds.
     wait_until(lambda: 500 < time.time_ns() // 1_000_000 % 10_000 < 8_000, "the middle of ten seconds")
     ago = time.time_ns() // 1_000_000
     twitch.send(
