@@ -35,7 +35,6 @@ def test_at_the_first_start_of_two_readers_what_was_said_before_comes_first(
     stage: Stage, topic: KafkaReader
 ) -> None:
     stage.service.environment["READERS_PER_CHANNEL"] = "2"
-    stage.recent.behave("alpha", delay_seconds=0.5)
     stage.say(30, heard=False)
     start(stage.service, stage.twitch, "alpha")
     wait_until(lambda: len(stage.twitch.joins) == 2, "both in the channel")
@@ -47,7 +46,6 @@ def test_at_the_first_start_of_two_readers_what_was_said_before_comes_first(
 def test_what_neither_of_two_readers_has_heard_comes_in_its_place(
     pair: Stage, topic: KafkaReader, events: KafkaReader
 ) -> None:
-    pair.recent.behave("alpha", delay_seconds=0.5)
     before = len(pair.twitch.joins)
     with pair.away():
         pair.twitch.close_all()

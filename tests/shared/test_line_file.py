@@ -45,7 +45,8 @@ HOSTILE = (
     st.lists(st.one_of(PIECES, st.binary(max_size=20)), min_size=1, max_size=20)
     .map(b"".join)
     .map(lambda line: line.replace(b"\r\n", b"\n"))
-    .filter(lambda line: line and not line.endswith(b"\r") and marked_ms(line) is None)
+    .filter(lambda line: line and b"\r\n" not in line and not line.endswith(b"\r"))
+    .filter(lambda line: marked_ms(line) is None)
 )
 TAGGED = st.builds(
     lambda tag, rest: b"@tmi-sent-ts=" + tag + b" " + rest,
