@@ -112,6 +112,10 @@ class Producer:
             logger.warning("{}", trouble)
         if self._sink.connected and not self._was_connected:
             logger.info("ready, connected to Kafka, {}", self._topics)
+            # A killed producer's successor counts what lies behind the offsets that it was told: not only at
+            # the next regular writing, up to which a second of messages may be delivered.
+            self._status.hurry()
+            self._status.update(self._report)
         self._was_connected = self._sink.connected
 
     def _finish(self, stop: Stop) -> None:

@@ -1,7 +1,6 @@
 import gzip
 import json
 import re
-import time
 from pathlib import Path
 
 import psutil
@@ -128,9 +127,9 @@ def test_an_ordered_stop_of_twenty_channels_delivers_everything_and_leaves_nothi
         ),
         "every reader has read its messages",
     )
-    began = time.monotonic()
     service.shut_down()
-    assert time.monotonic() - began < 10
+    # Nothing took longer than supervisord gives it.
+    assert "killing" not in service.log("supervisord")
     for channel in channels:
         topic.wait_for(channel, 20)
         assert topic.ids(channel) == ids[channel]

@@ -1,5 +1,6 @@
 """The monitor over a real service: what it tells is what happened, through kills, restarts and outages."""
 
+import contextlib
 import json
 import os
 import signal
@@ -181,6 +182,28 @@ def test_a_producer_that_is_killed_under_load_leaves_no_delivery_uncounted(
         watcher.wait_delivered(channel, [len(ids)])
         assert topic.ids(channel) == ids
     assert watcher.status()["totals"]["lost"] == 0
+
+
+def test_a_producer_tells_from_where_its_deliveries_count_before_it_counts_any(
+    service: Service, twitch: FakeTwitch, topic: KafkaReader
+) -> None:
+    # What it delivered in between, nobody would count if it were killed.
+    service.set_channels("alpha")
+    service.start()
+    twitch.wait_joined("alpha")
+    flow = Flow(twitch, "alpha", 300)
+    told: dict[str, Any] = {}
+
+    def has_offsets() -> bool:
+        nonlocal told
+        # supervisord may not have started it yet.
+        with contextlib.suppress(FileNotFoundError):
+            told = service.status_of("producer")
+        return topic.topic in told.get("counted", {}).get("topics", {})
+
+    wait_until(has_offsets, "the first offsets")
+    assert told["channels"].get("alpha", {}).get("delivered", 0) == 0
+    topic.wait_for_ids("alpha", set(flow.finish()))
 
 
 def test_a_lost_connection_counts_as_reconnect_and_as_time_out_of_the_channel(
