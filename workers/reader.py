@@ -142,6 +142,9 @@ class Reader(SessionListener):
     def on_out(self, channel: str, heard_ms: int) -> None:
         """From here on something is missed."""
         self._absence.begin(channel, heard_ms)
+        # Another reader that was lost at the same moment may be in again before the next regular writing,
+        # and must not believe that this one has read everything meanwhile.
+        self._status.hurry()
 
     def on_rejected(self, raw: bytes, reason: str, count: int = 1) -> None:
         """Count it."""

@@ -126,8 +126,12 @@ def test_what_is_told_is_what_happened(
     lost = [value for (name, *_labels), value in metrics.items() if name == "twitch_messages_lost_total"]
     assert set(lost) == {0}
     assert status["sentence"].startswith("All is well: 2 channels")
-    everybody = (*EVERYBODY, "reader-alpha", "reader-beta")
-    assert {one["name"]: one["state"] for one in status["workers"]} == dict.fromkeys(everybody, "RUNNING")
+    everybody = dict.fromkeys((*EVERYBODY, "reader-alpha", "reader-beta"), "RUNNING")
+    # supervisord calls a program STARTING for a second.
+    wait_until(
+        lambda: {one["name"]: one["state"] for one in watcher.status()["workers"]} == everybody,
+        lambda: str(watcher.status()["workers"]),
+    )
     assert {one["name"]: one["pid"] for one in status["workers"]} == service.pids()
     wait_until(lambda: watcher.worker("producer")["cpu_percent"] is not None, "a processor time")
     assert watcher.worker("producer")["memory_bytes"] > 10_000_000
