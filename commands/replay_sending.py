@@ -11,14 +11,12 @@ from shared.stopping import Stop
 from shared.timing import Deadline
 from shared.waker import Waker
 from workers.kafka_connection import KafkaConnection
-from workers.kafka_sink import KafkaSink
+from workers.kafka_sink import SILENT_SECONDS, KafkaSink
 
 # Two attempts; the second one ends a little later.
 FIRST_CONTACT_SECONDS = 8.0
 # When the user ends it, what is on its way gets so long.
 LAST_SECONDS = 4.0
-# No broker is back before that: see `_watch_silence`.
-SILENT_SECONDS = 2.5
 # What is on its way must be among the newest records that a new connection reads back, also where all of it
 # is in one of many partitions.
 ON_THEIR_WAY = 5_000
@@ -117,20 +115,12 @@ class Sending:
         if now >= self._look_after_at:
             self._look_after_at = now + LOOK_AFTER_SECONDS
             self._sink.look_after()
-        self._watch_silence()
+        self._tell_about_silence()
 
-    def _watch_silence(self) -> None:
-        """Leave nothing to kafka-python's retries where the broker may have been started anew.
-
-        A broker recognizes what it gets again by what it knows of the producer, and after its start it knows
-        only producers whose records have timestamps of the last day. So the connection is made anew, which
-        begins with reading back what has arrived.
-        """
+    def _tell_about_silence(self) -> None:
+        """Tell about an outage and its end."""
         is_silent = self._sink.silent_seconds() > SILENT_SECONDS and not self._sink.accepts
         if is_silent and not self._in_trouble:
-            if self._sink.connected:
-                self._connection.must_read_back = True
-                self._connection.abandon()
             self._say(f"{self._sink.trouble or 'Kafka does not answer'}; trying on")
         elif self._in_trouble and not is_silent:
             self._say("Kafka answers again")

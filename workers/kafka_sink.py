@@ -26,6 +26,11 @@ from workers.kafka_tail import Tail
 MAX_RECORDS = 20_000
 MAX_BYTES = 32 * 1024 * 1024
 _RECORD_OVERHEAD_BYTES = 500
+# A broker knows what it gets again by what it knows of the producer, and after its start it knows only
+# producers whose newest record has a timestamp of the last day (producer.id.expiration.ms).
+OLD_MS = 20 * 3600 * 1000
+# No broker is back before that.
+SILENT_SECONDS = 2.5
 # Kafka refuses these for what they are; sending them again cannot help.
 _REFUSED_FOR_GOOD = (
     kafka_errors.MessageSizeTooLargeError,
@@ -47,10 +52,11 @@ class Outcome:
 
 
 class _Entry:
-    __slots__ = ("alone", "index", "reached_kafka", "record", "size", "token")
+    __slots__ = ("alone", "index", "is_old", "reached_kafka", "record", "size", "token")
 
     def __init__(self, index: int, record: Record, token: Any) -> None:
         self.index = index
+        self.is_old = False
         self.record = record
         self.token = token
         self.size = len(record.value) + _RECORD_OVERHEAD_BYTES
@@ -66,7 +72,7 @@ class KafkaSink:
 
     One thread calls the methods, and none of them blocks for long; ``wake`` is called from other threads
     when ``collect`` has something to give. ``clock`` gives monotonic seconds. ``connection`` None is one
-    made of the settings. ``counted`` is where a predecessor's ended.
+    made of the settings. ``counted`` is where a predecessor's ended. ``wall_clock`` gives Unix seconds.
     """
 
     def __init__(
@@ -76,6 +82,7 @@ class KafkaSink:
         clock: Callable[[], float] = time.monotonic,
         connection: KafkaConnection | None = None,
         counted: Offsets | None = None,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.counted: Offsets = {topic: dict(offsets) for topic, offsets in (counted or {}).items()}
         """The offsets behind the last records that ``collect`` or ``take_tail`` have told of."""
@@ -84,12 +91,14 @@ class KafkaSink:
         self._events_topic = settings.kafka_topic_chat_events or ""
         self._wake = wake
         self._clock = clock
+        self._wall_clock = wall_clock
         self._tail: Tail | None = None
         self._keys: dict[str, bytes] = {}
         # Filled by kafka-python's thread; a deque's append and popleft need no lock.
         self._completions: deque[tuple[_Entry, BaseException | Any]] = deque()
         self._next_index = 0
         self._on_their_way = 0
+        self._old_on_their_way = 0
         self._alone_on_its_way = False
         self._failed: list[_Entry] = []
         self._held: deque[_Entry] = deque()
@@ -156,6 +165,7 @@ class KafkaSink:
         while completions:
             entry, end = completions.popleft()
             self._on_their_way -= 1
+            self._old_on_their_way -= entry.is_old
             if entry.alone:
                 self._alone_on_its_way = False
             if not isinstance(end, BaseException):
@@ -181,8 +191,13 @@ class KafkaSink:
         return self._connection.due_seconds()
 
     def look_after(self) -> None:
-        """Follow the topic's partitions, and find out about a silence; call it once in a while."""
-        self._connection.watch(self.silent_seconds())
+        """Follow the topics' partitions, and find out about a silence; call it once a second or two."""
+        silent = self.silent_seconds()
+        if self._old_on_their_way and silent > SILENT_SECONDS and not self.accepts and self.connected:
+            # Nothing of it is left to kafka-python's retries: a new connection begins with reading back.
+            self._connection.must_read_back = True
+            self._connection.abandon()
+        self._connection.watch(silent)
 
     def close(self, timeout_seconds: float) -> None:
         """Leave Kafka. What is still on its way is not waited for: flush by ``collect`` first."""
@@ -216,7 +231,9 @@ class KafkaSink:
         key = self._keys.get(channel)
         if key is None:
             key = self._keys[channel] = channel.encode()
+        entry.is_old = self._wall_clock() * 1000 - record.timestamp_ms > OLD_MS
         self._on_their_way += 1
+        self._old_on_their_way += entry.is_old
         self._alone_on_its_way = entry.alone
         try:
             producer = self._connection.producer

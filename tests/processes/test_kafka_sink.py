@@ -23,9 +23,10 @@ with warnings.catch_warnings():
     from workers.kafka_sink import KafkaSink, Outcome
 
 
-def record(number: int, channel: str = "xqc", size: int = 200) -> Record:
+def record(number: int, channel: str = "xqc", size: int = 200, days_ago: int = 0) -> Record:
     now = time.time_ns() // 1_000_000
-    return Record(channel, f"id-{number}", now, now, "", "", b'"' + b"x" * size + b'"')
+    written = now - days_ago * 24 * 3600 * 1000
+    return Record(channel, f"id-{number}", written, now, "", "", b'"' + b"x" * size + b'"')
 
 
 def wake() -> None:
@@ -204,6 +205,36 @@ def test_a_connection_over_which_nothing_is_taken_is_made_anew_and_nothing_is_th
     topic.poll()
     assert topic.ids("xqc") == [f"id-{number}" for number in range(100)]
     sink.close(1)
+
+
+def test_records_of_the_day_before_are_there_once_and_in_order_when_the_broker_dies_under_them(
+    tmp_path: Path, own: Broker
+) -> None:
+    topic = KafkaReader(own.address, "old-records")
+    sink = sink_for(tmp_path, topic, own.address)
+    count = 20_000
+    connect(sink)
+    topic.poll()
+    for number in range(count):
+        sink.send(record(number, days_ago=2), number)
+    topic.wait_for("xqc", 1)
+    own.kill()
+    own.start_soon()
+    looked_at = 0.0
+
+    def look() -> bool:
+        nonlocal looked_at
+        if time.monotonic() >= looked_at + 1:
+            looked_at = time.monotonic()
+            sink.look_after()
+        return False
+
+    collect(sink, count, until=look)
+    topic.wait_for("xqc", count)
+    topic.poll()
+    assert topic.ids("xqc") == [f"id-{number}" for number in range(count)]
+    sink.close(1)
+    topic.close()
 
 
 def test_no_broker_is_one_line_that_names_the_setting(tmp_path: Path, topic: KafkaReader) -> None:
