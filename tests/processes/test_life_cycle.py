@@ -246,6 +246,7 @@ STAMPS = {
     "shared/status_file.py": "when the file was written, for people and other programs",
     "shared/token_store.py": "when a token expires, for the token file",
     "workers/kafka_trial.py": "of the trial's record, for its timestamp",
+    "workers/kafka_sink.py": "how old a record is by its timestamp, as the broker sees it",
     "workers/monitor_sources.py": "when the service was looked at, for people and other programs",
     "workers/token_refresher.py": "when a token expires, for the status file",
     "workers/delivery.py": "how old a record is by the stamp that its reader, another process, gave it",
