@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Tests at a time: most of them wait most of the time.
-JOBS ?= 4
+JOBS ?= 3
 # Of the soak test.
 READERS ?= 2
 MINUTES ?= 10
