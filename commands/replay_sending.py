@@ -20,7 +20,7 @@ LAST_SECONDS = 4.0
 # What is on its way must be among the newest records that a new connection reads back, also where all of it
 # is in one of many partitions.
 ON_THEIR_WAY = 5_000
-LOOK_AFTER_SECONDS = 2.0
+LOOK_AFTER_SECONDS = 1.0
 _WORK_EVERY = 500
 
 

@@ -191,7 +191,7 @@ class KafkaSink:
         return self._connection.due_seconds()
 
     def look_after(self) -> None:
-        """Follow the topics' partitions, and find out about a silence; call it once a second or two."""
+        """Follow the topics' partitions, and find out about a silence; call it once a second."""
         silent = self.silent_seconds()
         if self._old_on_their_way and silent > SILENT_SECONDS and not self.accepts and self.connected:
             # Nothing of it is left to kafka-python's retries: a new connection begins with reading back.
