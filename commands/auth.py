@@ -15,9 +15,9 @@ from commands import auth_pages
 from commands.auth_address import BEGIN_PATH, RedirectAddress, listen, why_not
 from commands.auth_app import NEEDED, SignInApp
 from commands.sign_in import CONSOLE, ignore_signals, missing_settings, run_command, say_not_signed_in
+from shared.errors import EXIT_FAILED
 from shared.settings import Settings
 from shared.twitch_id import TwitchId
-from shared.worker import EXIT_FAILED
 
 PROGRAM = "auth"
 STOP_SECONDS = 3

@@ -21,10 +21,9 @@ from commands.sign_in import (
     why,
 )
 from shared import log_setup
-from shared.errors import SettingsError, TwitchIdRefused, TwitchIdUnavailable
+from shared.errors import EXIT_FAILED, SettingsError, TwitchIdRefused, TwitchIdUnavailable
 from shared.settings import Settings
 from shared.twitch_id import DeviceCode, Grant, TwitchId
-from shared.worker import EXIT_FAILED
 
 PROGRAM = "auth-device"
 AGAIN = "start `make auth-device` again"

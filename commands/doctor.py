@@ -10,9 +10,9 @@ import signal
 import sys
 
 from commands.doctor_packages import packages, python
+from shared.errors import EXIT_FAILED
 from shared.paths import Paths
 
-EXIT_FAILED = 1
 WAIT_SECONDS = 30.0
 
 

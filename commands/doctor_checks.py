@@ -16,9 +16,9 @@ from commands import (
 from commands.doctor_display import Display
 from commands.doctor_point import BAD, UNTRIED, Point, bad, untried
 from shared import log_setup
+from shared.errors import EXIT_BAD_SETTING, EXIT_FAILED
 from shared.paths import Paths
 from shared.settings import Settings, secrets_of
-from shared.worker import EXIT_BAD_SETTING, EXIT_FAILED
 
 
 class Checks:

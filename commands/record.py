@@ -15,7 +15,6 @@ from shared.errors import ServiceError, SettingsError
 from shared.paths import Paths
 from shared.settings import Settings
 from shared.stopping import Stop
-from shared.worker import EXIT_BAD_SETTING, EXIT_FAILED
 
 # Twitch's limit for an account.
 MAX_CHANNELS = 100
@@ -101,12 +100,9 @@ def main() -> int:
     stop_on_signals(stop)
     try:
         record(arguments.file, stop)
-    except SettingsError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return EXIT_BAD_SETTING
     except ServiceError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        return error.exit_code
     return 0
 
 

@@ -11,9 +11,8 @@ import sys
 from pathlib import Path
 
 from commands.record_signals import stop_on_signals
-from shared.errors import ServiceError, SettingsError
+from shared.errors import EXIT_FAILED, ServiceError, SettingsError
 from shared.stopping import Stop
-from shared.worker import EXIT_BAD_SETTING, EXIT_FAILED
 
 PROGRAM = "replay"
 
@@ -59,12 +58,9 @@ def main() -> int:
         from commands.replay_run import replay
 
         return 0 if replay(arguments.files, stop) else EXIT_FAILED
-    except SettingsError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return EXIT_BAD_SETTING
     except ServiceError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        return error.exit_code
     except OSError as error:
         print(f"{PROGRAM}: {error.filename or 'a file'} cannot be read: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED

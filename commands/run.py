@@ -9,10 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from shared.errors import EXIT_FAILED
 from shared.paths import Paths
 from shared.stopping import Stop, end_with_parent
 
-EXIT_FAILED = 1
 LOOK_SECONDS = 0.25
 _CHUNK_BYTES = 256 * 1024
 

@@ -11,13 +11,12 @@ from typing import Any
 from loguru import logger
 
 from shared import event_loop, log_setup, settings
-from shared.errors import ServiceError, SettingsError, TokenFileDamaged, TwitchIdRefused, TwitchIdUnavailable
+from shared.errors import EXIT_FAILED, ServiceError, TokenFileDamaged, TwitchIdRefused, TwitchIdUnavailable
 from shared.paths import Paths
 from shared.settings import Settings
 from shared.token_advice import doubts_about
 from shared.token_store import TokenStore
 from shared.twitch_id import Grant, TwitchId, Validation
-from shared.worker import EXIT_BAD_SETTING, EXIT_FAILED
 
 CONSOLE = "https://dev.twitch.tv/console/apps"
 """Where applications are registered with Twitch."""
@@ -68,10 +67,10 @@ def run_command(program: str, body: Callable[[Settings], Coroutine[Any, Any, int
         for warning in configured.warnings:
             logger.warning("{}", warning)
         return event_loop.run(body(configured))
-    except SettingsError as error:
+    except ServiceError as error:
         logger.critical("{}", error)
-        return EXIT_BAD_SETTING
-    except (ServiceError, OSError) as error:
+        return error.exit_code
+    except OSError as error:
         logger.critical("{}", error)
     except KeyboardInterrupt:
         say_not_signed_in()

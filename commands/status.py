@@ -17,10 +17,9 @@ from rich.text import Text
 from commands.monitor_client import MonitorClient
 from commands.status_tables import show
 from shared import settings
-from shared.errors import MonitorUnavailable, SettingsError
+from shared.errors import EXIT_FAILED, MonitorUnavailable, ServiceError
 from shared.paths import Paths
 from shared.settings import Settings
-from shared.worker import EXIT_BAD_SETTING, EXIT_FAILED
 
 EVERY_SECONDS = 2.0
 # Where no terminal says how wide it is, a line of the table is one line.
@@ -81,12 +80,9 @@ def main() -> int:
     try:
         configured = settings.load(Paths.of_project())
         return watch(configured) if arguments.watch else once(configured, arguments.json)
-    except SettingsError as error:
+    except ServiceError as error:
         print(f"status: {error}", file=sys.stderr)
-        return EXIT_BAD_SETTING
-    except MonitorUnavailable as error:
-        print(f"status: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        return error.exit_code
     except KeyboardInterrupt:
         return EXIT_FAILED
 

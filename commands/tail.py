@@ -24,11 +24,10 @@ from commands.tail_kind import Kind, kind_of
 from commands.tail_lines import JsonLines, TextLines
 from shared import settings
 from shared.channel_list import LOGIN
-from shared.errors import KafkaUnavailable, ServiceError, SettingsError
+from shared.errors import EXIT_FAILED, KafkaUnavailable, ServiceError
 from shared.paths import Paths
 from shared.settings import Settings
 from shared.timing import Deadline
-from shared.worker import EXIT_BAD_SETTING, EXIT_FAILED
 
 if TYPE_CHECKING:
     from workers.kafka_follow import Record
@@ -247,12 +246,9 @@ def main() -> int:
     except (KeyboardInterrupt, BrokenPipeError):
         # The user has ended it, or `head` has seen enough.
         pass
-    except SettingsError as error:
-        say(str(error))
-        return EXIT_BAD_SETTING
     except ServiceError as error:
         say(str(error))
-        return EXIT_FAILED
+        return error.exit_code
     except OSError as error:
         say(f"the output cannot be written: {error.strerror or error}")
         return EXIT_FAILED

@@ -16,16 +16,25 @@
     ├── TwitchIdRefused          give up: Twitch's sign-in says no, and will again
     └── HandoffError             drop the connection: the peer does not speak the protocol
 
-Whoever catches a ServiceError at the edge of a process prints its text and no traceback.
+Whoever catches a ServiceError at the edge of a process prints its text and no traceback, and ends with its
+exit code.
 """
+
+EXIT_FAILED = 1
+EXIT_BAD_SETTING = 2
 
 
 class ServiceError(Exception):
     """An error that was foreseen; ``str()`` of it is one line for the user."""
 
+    exit_code = EXIT_FAILED
+    """Of the process that it ends."""
+
 
 class SettingsError(ServiceError):
     """A setting or a file of settings is unusable. Retrying does not help."""
+
+    exit_code = EXIT_BAD_SETTING
 
 
 class BrokerSoftwareError(ServiceError):

@@ -9,13 +9,10 @@ from typing import NoReturn
 from loguru import logger
 
 from shared import log_setup, settings
-from shared.errors import ServiceError, SettingsError
+from shared.errors import EXIT_FAILED, ServiceError
 from shared.paths import Paths
 from shared.settings import Settings
 from shared.stopping import Stop
-
-EXIT_FAILED = 1
-EXIT_BAD_SETTING = 2
 
 Body = Callable[[Settings, Paths, Stop], None]
 
@@ -44,11 +41,9 @@ def run_worker(program: str, body: Body) -> NoReturn:
         logger.debug("configuration loaded")
         body(configured, paths, stop)
         code = 0
-    except SettingsError as error:
-        logger.critical("{}", error)
-        code = EXIT_BAD_SETTING
     except ServiceError as error:
         logger.critical("{}", error)
+        code = error.exit_code
     except OSError as error:
         logger.critical("cannot go on: {}; check that the file system is writable and not full", error)
     except Exception:  # noqa: BLE001 - the last words of a process

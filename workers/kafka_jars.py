@@ -22,12 +22,11 @@ from typing import Any
 
 from shared import settings
 from shared.atomic_file import replace_file
-from shared.errors import BrokerSoftwareError, ServiceError, SettingsError
+from shared.errors import BrokerSoftwareError, ServiceError
 from shared.paths import Paths
 
 VERSION = "4.3.1"
 LOCK = Path(__file__).with_suffix(".lock")
-EXIT_BAD_SETTING = 2
 EXIT_INTERRUPTED = 130
 _ENDPOINT = ("org.apache.kafka", "kafka_2.13", VERSION)
 # What makes Kafka's log lines appear; its own package does not lead to it. Taken by itself: resolved together
@@ -287,7 +286,7 @@ def main() -> int:
     except ServiceError as error:
         # On a terminal the line that counts may still be open.
         sys.stderr.write(("\n" if terminal else "") + f"kafka: {error}\n")
-        return EXIT_BAD_SETTING if isinstance(error, SettingsError) else 1
+        return error.exit_code
     except KeyboardInterrupt:
         # Not sys.exit: that waits for the downloads that are on their way.
         os._exit(EXIT_INTERRUPTED)
