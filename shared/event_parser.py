@@ -11,11 +11,10 @@ from shared.event_base import ChatterEvent, Emote, TwitchEvent
 from shared.event_fields import TAG_FIELDS
 from shared.event_ids import EventIds, digest
 from shared.event_shapes import SHAPES
-from shared.irc_line import IrcLine
+from shared.irc_line import IrcLine, concerns_connection
 from shared.record import Record
 from shared.twitch_events import Event, Gap, Other
 
-_CONNECTION = frozenset({"CAP", "PING", "PONG", "JOIN", "PART", "MODE", "RECONNECT"})
 _TABLES = {
     event: {field.tag: (field.name, field.read) for field in fields} for event, fields in TAG_FIELDS.items()
 }
@@ -47,9 +46,7 @@ class EventParser:
         command = line.command
         shape = SHAPES.get(command)
         if shape is None:
-            if command in _CONNECTION or (len(command) == 3 and command.isascii() and command.isdigit()):
-                return None
-            return self._other(line, received_ms)
+            return None if concerns_connection(command) else self._other(line, received_ms)
         if command == "PRIVMSG" and self.own_login and line.login == self.own_login:
             return None
         found = shape(line)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 MAX_LINE_BYTES = 64 * 1024
 
+_OF_THE_CONNECTION = frozenset({"CAP", "PING", "PONG", "JOIN", "PART", "MODE", "RECONNECT"})
 _UNESCAPED = {":": ";", "s": " ", "\\": "\\", "r": "\r", "n": "\n"}
 
 
@@ -74,6 +75,11 @@ class IrcLine(NamedTuple):
         """The sender's login, lower case; empty when the sender is a server or nobody."""
         nick = self.prefix.partition("!")[0].partition("@")[0]
         return "" if "." in nick else nick.lower()
+
+
+def concerns_connection(command: str) -> bool:
+    """Whether a command, upper case, is of no interest to anybody but the connection; numerics are not."""
+    return command in _OF_THE_CONNECTION or (len(command) == 3 and command.isascii() and command.isdigit())
 
 
 def parse_line(line: bytes) -> IrcLine | None:

@@ -53,6 +53,8 @@ class ChannelReport(msgspec.Struct):
     """Twitch's number of the channel; empty until it was joined."""
     joined_since_ms: int = 0
     """Since when it is in the channel, Unix milliseconds; 0 when it is not."""
+    heard_ms: int = 0
+    """Up to when all that was said in the channel was read, Unix milliseconds; 0 when it is not joined."""
     absent_since_ms: int = 0
     """Since when what was said is missing and may still be got, Unix milliseconds; 0 when nothing is, -1 when
     nothing was ever read."""

@@ -109,8 +109,8 @@ class Absence:
             if fill is None or oldest_ms is None or oldest_ms > filled_at:
                 del self._since[channel]
         since_ms = self._since.get(channel, 0)
-        if since_ms == 0 and oldest_ms is not None and oldest_ms < now_ms - LATE_MS:
-            since_ms = oldest_ms
+        if since_ms is not None and oldest_ms is not None and oldest_ms < now_ms - LATE_MS:
+            since_ms = min(since_ms or oldest_ms, oldest_ms)
         total.joined_since_ms = joined_at
         total.absent_since_ms = NEVER_READ if since_ms is None else since_ms
         total.last_ids = fill.last_ids if fill is not None and not joined_at else []
@@ -165,6 +165,6 @@ def _since(left: Status[ReaderReport] | None, channel: str) -> int | None:
     before = left.report.channels.get(channel) if left is not None else None
     if left is None or before is None or before.absent_since_ms == NEVER_READ:
         return None
-    # One that was killed has read up to its last report at least; older versions told no more than that.
     was_read = before.joined or before.received
-    return before.absent_since_ms or (int(left.head.written * 1000) if was_read else None)
+    # Older versions do not tell up to when they have read.
+    return before.absent_since_ms or before.heard_ms or (int(left.head.written * 1000) if was_read else None)

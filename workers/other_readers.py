@@ -22,7 +22,7 @@ class Other(NamedTuple):
     lacks_nothing: bool
     """Whether all that it has missed is there, or was told as a gap."""
     was_in_until_ms: int
-    """Until when it was in the channel; for one that is out of it."""
+    """Until when it was in the channel and lacked nothing; for one that is out of it."""
     gap_until_ms: int
     """Until when something is missing for good, the last time that it told so."""
 
@@ -55,8 +55,9 @@ class OtherReaders:
     def _other(self, status: Status[ReaderReport], report: ChannelReport) -> Other:
         if report.joined and self._is_alive(status):
             return Other(report.joined_since_ms, not report.absent_since_ms, 0, report.gap_until_ms)
-        until_ms = int(status.head.written * 1000) if report.joined else report.absent_since_ms
-        return Other(0, False, max(0, until_ms), report.gap_until_ms)
+        # Older versions do not tell up to when they have read.
+        heard_ms = report.heard_ms or int(status.head.written * 1000) if report.joined else 0
+        return Other(0, False, max(0, report.absent_since_ms or heard_ms), report.gap_until_ms)
 
     def read_room(self, room_id: str) -> bool:
         """Whether a reader is in the channel with that room id; may be half a second old."""

@@ -156,7 +156,6 @@ class Reader(SessionListener):
         self._stopping = True
         self._session.close()
         # Others may have left out what is mirrored from here.
-        self._status.hurry()
         self._status.update(self._report)
         self._session.watch(self._selector)
         deadline = Deadline(STOP_HANDOFF_SECONDS)
@@ -195,6 +194,7 @@ class Reader(SessionListener):
             total.trouble = "" if total.joined else self._session.trouble_of(channel)
             total.offline_seconds = round(self._presence.seconds_out(channel), 3)
             # At an ordered stop what is not durable yet goes into the spool.
+            total.heard_ms = self._session.heard_ms(channel)
             self._absence.tell(channel, None if self._stopping else self._handoff.oldest_ms)
             total.lost = dict(self._lost[channel] + Counter({LOST_OUTBOX: self._handoff.lost[channel]}))
         state = "joined" if self._wanted <= joined else "not joined"

@@ -17,7 +17,7 @@ from typing import Any
 import irc.client
 from loguru import logger
 
-from shared.irc_line import IrcLine, LineSplitter, parse_line
+from shared.irc_line import IrcLine, LineSplitter, concerns_connection, parse_line
 from shared.settings import IrcAddress
 
 CONNECT_SECONDS = 10.0
@@ -33,8 +33,6 @@ _READ_BYTES = 64 * 1024
 _READS_A_ROUND = 16
 # What the library's dispatch is good for here; anything else would only cost.
 _FOR_THE_LIBRARY = frozenset({"PING", "001", "JOIN", "PART", "NOTICE", "ROOMSTATE", "366", "RECONNECT"})
-# Of no interest to anybody but the connection; neither are numerics.
-_OF_THE_CONNECTION = frozenset({"CAP", "PING", "PONG", "JOIN", "PART", "MODE", "RECONNECT"})
 _LOGIN_REFUSALS = (
     "login authentication failed",
     "login unsuccessful",
@@ -44,7 +42,7 @@ _LOGIN_REFUSALS = (
 
 
 class TwitchListener:
-    """What a connection tells; the reader overrides it all."""
+    """What a connection tells."""
 
     def on_online(self, connection: "TwitchConnection", login: str) -> None:
         """Twitch took the login; ``login`` is the name it gave us."""
@@ -85,6 +83,11 @@ class _IrcConnection(irc.client.ServerConnection):  # type: ignore[misc]
 
     def user(self, username: str, realname: str) -> None:
         """Twitch knows no USER; the library would send it at the login."""
+
+    def send_raw(self, string: str) -> None:
+        """Send a line. On a connection that is broken it is dropped: the library has told of its end."""
+        if self.connected:
+            super().send_raw(string)
 
     def process_data(self) -> None:
         """Read what has arrived, without blocking."""
@@ -198,6 +201,9 @@ class TwitchConnection:
         if self.socket is None:
             return
         self._notice_sleep()
+        if self.socket is None:
+            # It was broken, and the question of whether Twitch is there has shown it.
+            return
         self._heard_at = self._clock()
         self._asked_at = None
         self._reactor.process_data([self.socket])
@@ -242,11 +248,6 @@ class TwitchConnection:
         """Ask to be let into the channel; ``on_joined`` tells that we are."""
         self._irc.join(f"#{channel}")
 
-    def part(self, channel: str) -> None:
-        """Leave the channel."""
-        self.channels.discard(channel)
-        self._irc.part(f"#{channel}")
-
     def ping(self, text: str) -> None:
         """Ask for a PONG; ``on_pong`` tells of it."""
         self._irc.ping(text)
@@ -287,7 +288,7 @@ class TwitchConnection:
                 self._asleep_since_ms = 0
             self._listener.on_pong(self, line.params[-1])
             return True
-        if self.online and command not in _OF_THE_CONNECTION and not command.isdigit():
+        if self.online and not concerns_connection(command):
             self._listener.on_line(self, line, received_ms)
         # Without its parameters the library raises on most commands; RECONNECT has none.
         return command not in _FOR_THE_LIBRARY or not (line.params or command == "RECONNECT")

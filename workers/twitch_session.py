@@ -83,12 +83,19 @@ class TwitchSession(TwitchListener):
         self._connect_at: float | None = 0.0
         self._place_at: float | None = None
         self._online_since: float | None = None
+        # When the new connection was in all channels.
+        self._moved_ms = 0
 
     @property
     def joined(self) -> set[str]:
         """The channels that we are in."""
         current = self._current
         return current.channels if current is not None and current.online else set()
+
+    def heard_ms(self, channel: str) -> int:
+        """Up to when all that was said in a channel was read, Unix milliseconds; 0 when we are not in it."""
+        # What a new connection has heard is held until the old one has told all.
+        return min((one.heard_ms for one in self._connections() if channel in one.channels), default=0)
 
     @property
     def has_undelivered(self) -> bool:
@@ -137,7 +144,7 @@ class TwitchSession(TwitchListener):
                 waits.append(self._connect_at - now)
         left = self._handover.left_seconds()
         if left == 0.0:
-            self._leave_old()
+            self._leave_silent_old()
         elif left is not None:
             waits.append(left)
         waits += [connection.tick() for connection in self._connections()]
@@ -242,12 +249,22 @@ class TwitchSession(TwitchListener):
         if connection is not self._successor or self._current is None or self._handover.goes_on:
             return
         if self._wanted <= connection.channels | self._unjoined():
+            self._moved_ms = _now_ms()
             self._handover.begin(self._current)
 
     def on_pong(self, connection: TwitchConnection, text: str) -> None:
         """The old connection has nothing more that the new one has not."""
         if connection is self._current and text == LAST_WORDS and self._handover.goes_on:
             self._leave_old()
+
+    def _leave_silent_old(self) -> None:
+        """Leave an old connection that does not answer: the new one has not what was said before its join."""
+        old, new = self._current, self._successor
+        if old is not None and new is not None and old.heard_ms < self._moved_ms:
+            for channel in sorted(self._present & old.channels & new.channels):
+                self._listener.on_out(channel, old.heard_ms)
+                self._listener.on_in(channel)
+        self._leave_old()
 
     def _leave_old(self) -> None:
         old, self._current, self._successor = self._current, self._successor, None
@@ -265,14 +282,14 @@ class TwitchSession(TwitchListener):
         if channel in self._wanted and connection is (self._successor or self._current):
             reason = "Twitch put us out, is the account banned there?"
             self._schedule.failed(channel, reason, time.monotonic())
-        self._look()
+        self._look([connection])
 
     def on_notice(self, connection: TwitchConnection, channel: str, notice_id: str, text: str) -> None:
         """Some notices mean that a channel is closed to us."""
         if channel in self._wanted and notice_id in _CHANNEL_NOTICES:
             connection.channels.discard(channel)
             self._schedule.failed(channel, text, time.monotonic())
-            self._look()
+            self._look([connection])
         elif not channel:
             logger.info("Twitch says: {}", text)
 

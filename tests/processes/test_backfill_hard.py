@@ -37,6 +37,7 @@ def test_that_a_channel_was_lost_is_told_before_anybody_can_be_in_it_again(pair:
 
     before = written()
     wait_until(lambda: written() > before, "the next status file, long before the one after it")
+    assert pair.report()["heard_ms"] > 0
     pair.twitch.refuse_logins()
     pair.twitch.close_all()
     wait_until(lambda: "next attempt in" in pair.service.log("reader-alpha"), "the loss")
@@ -44,6 +45,7 @@ def test_that_a_channel_was_lost_is_told_before_anybody_can_be_in_it_again(pair:
     wait_until(lambda: pair.service.log("reader-alpha").count("connecting to") == 2, "the next attempt")
     assert not pair.report()["joined"]
     assert pair.report()["absent_since_ms"] > 0
+    assert pair.report()["heard_ms"] == 0
 
 
 def test_at_the_first_start_of_two_readers_what_was_said_before_comes_first(

@@ -95,6 +95,29 @@ def test_one_of_an_older_version_that_was_stopped_has_read_up_to_its_last_word(t
     assert world.missing_since() == NOW_MS - 4000
 
 
+def test_a_killed_predecessor_had_read_up_to_what_it_had_heard_last(tmp_path: Path) -> None:
+    # It had slept, or its line was dead, and it had told that it was in the channel all the same.
+    world = World(tmp_path, left(NOW_MS - 1000, joined=True, heard_ms=NOW_MS - 14_000))
+    assert world.missing_since() == NOW_MS - 14_000
+    world.absence.end("xqc")
+    assert world.gap_seconds == 14.0
+
+
+def test_what_is_not_durable_is_missing_with_this_process_also_while_the_channel_is_lost(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path)
+    world.absence.end("xqc")
+    world.absence.begin("xqc", NOW_MS - 2000)
+    assert world.missing_since(oldest_ms=NOW_MS - 60_000) == NOW_MS - 60_000
+    assert world.missing_since() == NOW_MS - 2000
+    world.absence.end("xqc")
+    assert world.missing_since(oldest_ms=NOW_MS - 60_000) == NOW_MS - 60_000
+    assert world.missing_since() == 0
+    # Nothing at all was read is the most that can be missing.
+    assert World(tmp_path).missing_since(oldest_ms=NOW_MS - 60_000) == NEVER_READ
+
+
 def test_each_absence_counts_once_and_they_add_up(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.absence.end("xqc")

@@ -95,8 +95,17 @@ def test_a_killed_reader_is_not_waited_for(folder: Folder) -> None:
     content = msgspec.json.encode(head | msgspec.to_builtins(report))
     (folder.path / "reader-xqc-2.json").write_bytes(content)
     assert not folder.others.read_room("1")
-    # It was in the channel when it wrote last.
+    # It was in the channel when it wrote last, for all that one of an older version tells.
     assert folder.others.of_channel("xqc", 2) == [Other(0, False, 1_700_500, 0)]
+    for told, until_ms in (
+        ({"heard_ms": 1_690_000}, 1_690_000),
+        ({"heard_ms": 1_690_000, "absent_since_ms": 1_600_000}, 1_600_000),
+        ({"heard_ms": 1_690_000, "absent_since_ms": -1}, 0),
+    ):
+        one = msgspec.structs.replace(report.channels["xqc"], **told)
+        content = msgspec.json.encode(head | msgspec.to_builtins(ReaderReport(channels={"xqc": one})))
+        (folder.path / "reader-xqc-2.json").write_bytes(content)
+        assert folder.others.of_channel("xqc", 2) == [Other(0, False, until_ms, 0)]
 
 
 def test_what_is_no_status_file_is_nothing(folder: Folder) -> None:

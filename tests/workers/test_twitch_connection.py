@@ -1,10 +1,19 @@
+import select
 import socket
+import struct
+from collections.abc import Iterator
 
 import pytest
 
 from shared.settings import IrcAddress
 from tests.fakes.fake_twitch import FakeTwitch
-from workers.twitch_connection import describe_failure, open_socket
+from workers.twitch_connection import (
+    ASLEEP_MS,
+    TwitchConnection,
+    TwitchListener,
+    describe_failure,
+    open_socket,
+)
 
 
 def test_ipv6_is_used_where_ipv4_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,3 +34,79 @@ def test_a_name_that_does_not_exist_names_the_setting() -> None:
     with pytest.raises(OSError) as caught:
         open_socket(IrcAddress("no-such-host.invalid", 6667, tls=False))
     assert "TWITCH_IRC_URL" in describe_failure(caught.value)
+
+
+class Told(TwitchListener):
+    def __init__(self) -> None:
+        self.ends: list[str] = []
+
+    def on_closed(self, connection: TwitchConnection, reason: str, refused: bool) -> None:
+        self.ends.append(reason)
+
+
+@pytest.fixture
+def peers() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Ours, and Twitch's."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname())
+        ours.setblocking(False)
+        theirs, _ = server.accept()
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+def reset(peers: tuple[socket.socket, socket.socket]) -> None:
+    """Twitch's machine forgets the connection, which our next sending finds out."""
+    ours, theirs = peers
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()
+    assert select.select([ours], [], [], 10)[0]
+
+
+def opened(ours: socket.socket, password: str | None = None) -> tuple[TwitchConnection, Told]:
+    told = Told()
+    connection = TwitchConnection(
+        IrcAddress("localhost", 1, False), "justinfan1", password, told, lambda: None
+    )
+    connection._opened.put(ours)
+    return connection, told
+
+
+def let_in(connection: TwitchConnection, peers: tuple[socket.socket, socket.socket]) -> None:
+    connection.on_wake()
+    peers[1].sendall(b":tmi.twitch.tv 001 justinfan1 :Welcome, GLHF!\r\n")
+    assert select.select([peers[0]], [], [], 10)[0]
+    connection.on_readable()
+    assert connection.online
+
+
+def test_a_line_that_was_reset_while_the_process_slept_ends_in_order(
+    peers: tuple[socket.socket, socket.socket],
+) -> None:
+    connection, told = opened(peers[0])
+    let_in(connection, peers)
+    reset(peers)
+    connection._looked_ms -= ASLEEP_MS + 1000
+    connection.on_readable()
+    assert len(told.ends) == 1
+
+
+def test_a_line_that_was_reset_before_the_login_ends_in_order(
+    peers: tuple[socket.socket, socket.socket],
+) -> None:
+    connection, told = opened(peers[0], "oauth:secret")
+    reset(peers)
+    connection.on_wake()
+    assert len(told.ends) == 1
+
+
+def test_a_line_that_was_reset_before_several_joins_ends_in_order(
+    peers: tuple[socket.socket, socket.socket],
+) -> None:
+    connection, told = opened(peers[0])
+    let_in(connection, peers)
+    reset(peers)
+    for channel in ("alpha", "beta", "gamma"):
+        connection.join(channel)
+    assert len(told.ends) == 1

@@ -84,3 +84,29 @@ def test_a_channel_that_only_the_new_connection_was_in_is_left_with_it(
     assert loop.session.joined == {"alpha"}
     loop.run_until(lambda: loop.told[5:] == [("in", "beta")])
     loop.close()
+
+
+def test_an_old_connection_that_has_no_last_words_leaves_a_hole_that_is_told(
+    tmp_path: Path, twitch: FakeTwitch
+) -> None:
+    loop = SessionLoop(tmp_path, twitch.url, "alpha")
+    loop.run_until(lambda: loop.told == [("in", "alpha")])
+    (old,) = twitch.in_channel("alpha")
+    twitch.reconnect()
+    twitch.freeze_connection(old.number)
+    loop.run_until(lambda: len(loop.told) == 3)
+    assert loop.told[1:] == [("out", "alpha"), ("in", "alpha")]
+    assert loop.session.joined == {"alpha"}
+    assert loop.session.heard_ms("alpha") > 0
+    loop.close()
+
+
+def test_one_that_has_them_leaves_none(tmp_path: Path, twitch: FakeTwitch) -> None:
+    loop = SessionLoop(tmp_path, twitch.url, "alpha")
+    loop.run_until(lambda: loop.told == [("in", "alpha")])
+    (old,) = twitch.in_channel("alpha")
+    twitch.reconnect()
+    loop.run_until(lambda: [one.number for one in twitch.in_channel("alpha")] not in ([old.number], []))
+    loop.run_until(lambda: len(twitch.in_channel("alpha")) == 1)
+    assert loop.told == [("in", "alpha")]
+    loop.close()
