@@ -11,7 +11,7 @@ from pathlib import Path
 from commands.record_signals import stop_on_signals
 from shared import log_setup, settings
 from shared.channel_list import ChannelList, parse_channel_list
-from shared.errors import ServiceError, SettingsError
+from shared.errors import EXIT_FAILED, ServiceError, SettingsError
 from shared.paths import Paths
 from shared.settings import Settings
 from shared.stopping import Stop
@@ -46,12 +46,11 @@ def record(pattern: Path, stop: Stop) -> None:
             paths.prepare()
         except OSError as error:
             raise RecordingFailed(f"{paths.run} cannot be made: {error.strerror}") from None
-        recorder = Recorder(configured, paths, wanted, files, progress)
-        recorder.run(stop)
+        Recorder(configured, paths, wanted, files, progress).run(stop)
     names = (
         files.name if files.files == 1 else f"{counted(files.files, 'file')}, the last one is {files.name}"
     )
-    print(f"{PROGRAM}: {counted(recorder.lines, 'line')} in {names}")
+    print(f"{PROGRAM}: {counted(files.lines, 'line')} in {names}")
 
 
 def wanted_channels(configured: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -103,6 +102,11 @@ def main() -> int:
     except ServiceError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(
+            f"{PROGRAM}: {error.filename or 'the output'} cannot be used: {error.strerror}", file=sys.stderr
+        )
+        return EXIT_FAILED
     return 0
 
 

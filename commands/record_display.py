@@ -1,8 +1,10 @@
 """The line of progress of `make record` and `make replay`."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
@@ -18,7 +20,8 @@ ELSEWHERE_SECONDS = 60.0
 class Progress:
     """One line on standard error that is kept current; where that is no terminal, a line after each minute.
 
-    ``program`` begins the lines that stay.
+    ``program`` begins the lines that stay. That nobody reads it any more, or the terminal is gone, ends
+    nothing.
     """
 
     def __init__(self, program: str) -> None:
@@ -35,9 +38,16 @@ class Progress:
             yield
             return
         self._reminder = Reminder(ON_TERMINAL_SECONDS)
-        with Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False) as self._live:
+        live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+        with contextlib.suppress(OSError):
+            live.start()
+        self._live = live
+        try:
             yield
-        self._live = None
+        finally:
+            self._live = None
+            with contextlib.suppress(OSError):
+                live.stop()
 
     def update(self, text: Callable[[], str], at_once: bool = False) -> None:
         """Show what ``text`` gives when it is time to, or ``at_once``."""
@@ -48,8 +58,13 @@ class Progress:
         if self._live is None:
             self.say(text())
         else:
-            self._live.update(Text(plain(text()), no_wrap=True, overflow="ellipsis"), refresh=True)
+            with contextlib.suppress(OSError):
+                self._live.update(Text(plain(text()), no_wrap=True, overflow="ellipsis"), refresh=True)
 
     def say(self, text: str) -> None:
         """A line for the user that stays."""
-        print(f"{self._program}: {plain(text)}", file=sys.stderr, flush=True)
+        try:
+            print(f"{self._program}: {plain(text)}", file=sys.stderr, flush=True)
+        except OSError:
+            # What is left in its buffer would make a failure of the end of the process.
+            sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115

@@ -40,6 +40,10 @@ class HourFiles:
     def __init__(self, pattern: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.files = 0
         """How many were opened."""
+        self.lines = 0
+        """How many were written, the first ones of files among them."""
+        self.first_line = b""
+        """Begins every further file, which can be read by itself then; empty for none."""
         self._pattern = pattern
         self._clock = clock
         self._path = pattern
@@ -62,6 +66,9 @@ class HourFiles:
         self._path = path_of_hour(self._pattern, now_ms)
         with self._failing():
             self._file = _File(self._path)
+            if self.first_line:
+                self._file.add(self.first_line, now_ms)
+                self.lines += 1
         self.files += 1
 
     def add(self, raw: bytes, received_ms: int) -> None:
@@ -70,6 +77,7 @@ class HourFiles:
         assert self._file is not None
         with self._failing():
             self._file.add(raw, received_ms)
+        self.lines += 1
         if self._flush_at is None:
             self._flush_at = self._clock() + FLUSH_SECONDS
 

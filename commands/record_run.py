@@ -20,8 +20,6 @@ class Recorder(SessionListener):
     def __init__(
         self, configured: Settings, paths: Paths, wanted: Sequence[str], files: HourFiles, progress: Progress
     ) -> None:
-        self.lines = 0
-        """How many were written."""
         self._wanted = wanted
         self._files = files
         self._progress = progress
@@ -43,10 +41,12 @@ class Recorder(SessionListener):
         self._selector.register(stop, selectors.EVENT_READ)
         self._selector.register(self._waker, selectors.EVENT_READ)
         self._files.open(_now_ms())
-        while not stop.requested:
-            self._round()
-        self._session.close()
-        self._files.close()
+        try:
+            while not stop.requested:
+                self._round()
+            self._session.close()
+        finally:
+            self._files.close()
 
     def _round(self) -> None:
         waits = [1.0, self._session.go_on(), self._files.tick(_now_ms())]
@@ -64,7 +64,8 @@ class Recorder(SessionListener):
 
     def _take(self, raw: bytes, received_ms: int) -> None:
         self._files.add(raw, received_ms)
-        self.lines += 1
+        if raw.startswith(b":") and b" 001 " in raw:
+            self._files.first_line = raw
 
     def _show(self) -> None:
         missing = [channel for channel in self._wanted if channel not in self._session.joined]
@@ -75,7 +76,7 @@ class Recorder(SessionListener):
     def _state(self, missing: Sequence[str]) -> str:
         count = len(self._wanted)
         text = f"{count - len(missing)} of {counted(count, 'channel')} joined, "
-        text += f"{counted(self.lines, 'line')}, {self._files.name}"
+        text += f"{counted(self._files.lines, 'line')}, {self._files.name}"
         if self._session.trouble:
             return f"{text}; {self._session.trouble}"
         troubles = [(channel, self._session.trouble_of(channel)) for channel in missing]

@@ -1,6 +1,8 @@
 """`make record` as a real process, against the fake Twitch."""
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,6 +147,28 @@ def test_a_channel_that_is_closed_does_not_keep_the_others_out(
     assert command.stop() == 0
 
 
+def test_that_nobody_reads_the_progress_ends_nothing(recording: Replaying, twitch: FakeTwitch) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "commands.record", str(recording.kept / "chat.irc.gz")],
+        cwd=recording.folder,
+        env=recording.environment | {"TWITCH_CHANNEL": "alpha"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert process.stderr is not None
+        # Before it says that it has joined.
+        process.stderr.close()
+        twitch.wait_joined("alpha", timeout=30)
+        twitch.chat("alpha", "after", id="after")
+        recording.wait_recorded(b"id=after")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 def end_of(command: Command) -> tuple[int, str]:
     return command.wait_end(), command.shown
 
@@ -162,6 +186,9 @@ def test_what_cannot_work_is_one_line_that_says_what_to_do(recording: Replaying)
         assert (code, shown.count("\n")) == (2, 1)
         assert shown.startswith(f"record: {said}")
     assert recording.files == []
+    long = kept / ("x" * 300)
+    code, shown = end_of(recording.start("commands.record", str(long), TWITCH_CHANNEL="alpha"))
+    assert (code, shown) == (1, f"record: {long} cannot be used: File name too long\n")
 
 
 def test_a_disk_that_takes_no_more_ends_it_with_one_line(recording: Replaying, twitch: FakeTwitch) -> None:

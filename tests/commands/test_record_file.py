@@ -64,6 +64,19 @@ def test_each_hour_has_a_file_of_its_own_that_is_complete_when_the_next_one_begi
     assert stat.S_IMODE(first.stat().st_mode) == 0o600
 
 
+def test_every_further_file_begins_with_what_tells_whose_connection_it_is(pattern: Path) -> None:
+    files = HourFiles(pattern)
+    files.add(LINE, START_MS)
+    files.first_line = b":tmi.twitch.tv 001 bot :Welcome, GLHF!"
+    files.add(LINE, START_MS)
+    files.add(b"PING :two", START_MS + HOUR_MS)
+    files.close()
+    assert lines_of(path_of_hour(pattern, START_MS)) == [LINE, LINE]
+    mark, *lines = lines_of(path_of_hour(pattern, START_MS + HOUR_MS))
+    assert mark == mark_line(START_MS + HOUR_MS)
+    assert lines == [files.first_line, b"PING :two"]
+
+
 def test_a_file_is_completed_when_its_hour_is_over_although_nothing_more_comes(pattern: Path) -> None:
     files = HourFiles(pattern)
     files.add(LINE, START_MS)
