@@ -112,7 +112,8 @@ class Selection:
             value = record.value or b""
             try:
                 read = self._kind.read(value)
-            except ValueError:
+            # The second one is of JSON that is nested too deep.
+            except (ValueError, RecursionError):
                 self._tell_foreign(record)
                 continue
             if not self._channels or self._kind.channel_of(read) in self._channels:

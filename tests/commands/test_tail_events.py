@@ -2,6 +2,8 @@
 
 import json
 import re
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,8 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from commands.tail import Selection
 from commands.tail_events import EventLines, SeenEvent, read_event
+from commands.tail_kind import kind_of
+from shared import settings
 from shared.event_parser import EventParser, gap_record
+from shared.paths import Paths
 from shared.twitch_events import EVENTS
 from tests.commands.test_tail_lines import HOSTILE, SHOWN, UNSAFE
 from tests.shared.event_lines import NOW_MS, example_lines
@@ -141,3 +147,15 @@ def test_no_field_gets_anything_else_through(fields: dict[str, Any]) -> None:
     assert line[-1] == "\n"
     assert not UNSAFE.search(line[:-1])
     assert shown(event, utf8=False).isascii()
+
+
+@pytest.mark.parametrize("events", [False, True])
+def test_json_that_is_nested_too_deep_is_left_out_like_everything_foreign(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], events: bool
+) -> None:
+    configured = settings.load(Paths(tmp_path), {"KAFKA_TOPIC_CHAT_EVENTS": "events"})
+    kind = kind_of(configured, events)
+    deep = b'{"fields":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    record: Any = SimpleNamespace(value=deep, partition=1, offset=2)
+    assert Selection(kind, lambda _read, value: value, frozenset()).lines([record]) == []
+    assert "left out: the record at partition 1, offset 2" in capsys.readouterr().err
