@@ -194,8 +194,7 @@ class KafkaSink:
         """Follow the topics' partitions, and find out about a silence; call it once a second."""
         silent = self.silent_seconds()
         if self._old_on_their_way and silent > SILENT_SECONDS and not self.accepts and self.connected:
-            # Nothing of it is left to kafka-python's retries: a new connection begins with reading back.
-            self._connection.must_read_back = True
+            # Nothing of it is left to kafka-python's retries: what fails by this is read back first.
             self._connection.abandon()
         self._connection.watch(silent)
 
