@@ -137,6 +137,9 @@ def count_partitions(partitions: set[int] | None) -> int:
 
 def describe(error: BaseException) -> str:
     """An error of kafka-python in one line."""
+    if isinstance(error, kafka_errors.MetadataEmptyBrokerList):
+        # Its text is the whole answer. A broker that was away for over nine seconds gives it at first.
+        return "the cluster has no broker that is ready"
     text = " ".join(str(error).split())[:300]
     return text if text.startswith(type(error).__name__) else f"{type(error).__name__}: {text}"
 

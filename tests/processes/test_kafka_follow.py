@@ -177,6 +177,15 @@ def test_without_a_broker_it_says_so_leaves_nothing_behind_and_keeps_its_place(o
     assert threading.active_count() == threads
     own.thaw()
     write(writer, "after")
+
+    def is_back() -> bool:
+        # After so long the cluster has to take the broker in again, and says until then that it has none.
+        try:
+            return follower.poll() == 2
+        except KafkaUnavailable:
+            return False
+
+    wait_until(is_back, lambda: str(follower.values), 60)
     follower.expect("before", "after")
     follower.follower.close()
     writer.close()
