@@ -9,8 +9,8 @@ import pytest
 
 from tests.fakes.fake_twitch import FakeTwitch
 from tests.processes.broker import Broker
-from tests.processes.kafka_reader import KafkaReader
-from tests.processes.service import Service, free_port
+from tests.processes.kafka_reader import KafkaReader, broker_answers
+from tests.processes.service import Service, free_port, wait_until
 
 __all__ = ["free_port"]
 
@@ -41,6 +41,8 @@ def own(_own_broker: Broker) -> Broker:
     """A second broker, which a test may kill or freeze; it runs at the begin of each."""
     if _own_broker.runs:
         _own_broker.thaw()
+        # One that was frozen for long is not in its cluster at first.
+        wait_until(lambda: broker_answers(_own_broker.address), _own_broker.log, 60)
     else:
         _own_broker.start()
     return _own_broker
