@@ -20,10 +20,7 @@ from shared.outbox import MAX_OUTBOX_BYTES, Outbox
 from shared.record import Record
 from shared.timing import Backoff, Reminder
 
-# Beyond that a batch gathers until one is acknowledged; but not for long: what one reader of a channel holds
-# back the other one may overtake.
-BATCHES_ON_THEIR_WAY = 4
-HOLD_BACK_SECONDS = 0.02
+# Beyond that a batch gathers until one is acknowledged.
 MOST_BATCHES_ON_THEIR_WAY = 256
 MOST_BYTES_ON_THEIR_WAY = 1024 * 1024
 
@@ -58,7 +55,6 @@ class HandoffClient:
         self._backoff = Backoff(first=0.05, longest=0.5)
         self._connect_at = float("-inf")
         self._said_away = False
-        self._sent_at = 0.0
         self._proved = False
         self._version_reminder = Reminder(60.0, clock)
 
@@ -94,7 +90,6 @@ class HandoffClient:
                 self._connect()
             if self.connected:
                 self._send_batches()
-                return self._held_back_seconds()
         except HandoffError as error:
             self._disconnect(error)
             return max(0.0, self._connect_at - self._clock())
@@ -191,12 +186,6 @@ class HandoffClient:
             logger.warning("hand-off: {}; messages wait here", error)
         return error
 
-    def _held_back_seconds(self) -> float | None:
-        is_busy = self._peer is not None and self._peer.wants_to_write
-        if not self._outbox.has_more or self._is_window_full or is_busy:
-            return None
-        return max(0.0, self._sent_at + HOLD_BACK_SECONDS - self._clock())
-
     @property
     def _is_window_full(self) -> bool:
         return (
@@ -204,19 +193,13 @@ class HandoffClient:
             or self._outbox.bytes_on_their_way >= MOST_BYTES_ON_THEIR_WAY
         )
 
-    def _may_send(self) -> bool:
-        if self._outbox.on_their_way < BATCHES_ON_THEIR_WAY:
-            return True
-        return not self._is_window_full and self._clock() - self._sent_at >= HOLD_BACK_SECONDS
-
     def _send_batches(self) -> None:
         assert self._peer is not None
-        while self._may_send() and not self._peer.wants_to_write:
+        while not (self._is_window_full or self._peer.wants_to_write):
             frame = self._outbox.next_frame()
             if frame is None:
                 return
             self._peer.send(frame)
-            self._sent_at = self._clock()
 
     def _forget_up_to(self, number: int) -> None:
         if not self.connected:

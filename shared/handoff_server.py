@@ -22,18 +22,22 @@ from shared.handoff import Ack, Batch, Challenge, Hello, Welcome
 from shared.record import Record
 
 FORGET_SESSION_SECONDS = 600.0
+# Each acknowledgement wakes a reader up, which only wants to forget. It has room for much more than that.
+ACKNOWLEDGE_SECONDS = 0.25
+ACKNOWLEDGE_RECORDS = 500
 _BACKLOG = 512
 
 
 class PendingBatch:
-    """A batch of which ``remaining`` records are not durable yet."""
+    """A batch of ``size`` records, of which ``remaining`` are not durable yet."""
 
-    __slots__ = ("number", "remaining", "session")
+    __slots__ = ("number", "remaining", "session", "size")
 
-    def __init__(self, session: "Session", number: int, remaining: int) -> None:
+    def __init__(self, session: "Session", number: int, size: int) -> None:
         self.session = session
         self.number = number
-        self.remaining = remaining
+        self.size = size
+        self.remaining = size
 
 
 class Session:
@@ -43,6 +47,8 @@ class Session:
         self.program = program
         self.taken = 0
         self.durable = 0
+        self.untold = 0
+        """Records that are durable without the reader's knowledge."""
         self.pending: deque[PendingBatch] = deque()
         self.peer: _Peer | None = None
         self.left_at = 0.0
@@ -85,7 +91,8 @@ class HandoffServer:
         self._peers: set[_Peer] = set()
         self._sessions: dict[str, Session] = {}
         self._paused = False
-        self._to_acknowledge: set[Session] = set()
+        self._untold: set[Session] = set()
+        self._tell_at = float("-inf")
 
     def open(self) -> None:
         """Make the key and listen. Raises AlreadyRunning when another producer serves this folder."""
@@ -146,17 +153,43 @@ class HandoffServer:
         """One more record of ``batch`` needs nobody's care any more. ``acknowledge`` tells the readers."""
         batch.remaining -= 1
         if batch.remaining == 0:
-            self._to_acknowledge.add(batch.session)
+            self._look_at(batch.session)
 
-    def acknowledge(self) -> None:
+    def acknowledge(self) -> float | None:
+        """Tell readers up to which batch all is durable, when it is much or was long ago.
+
+        Gives the seconds after which this wants to be called again; None when there is nothing to tell.
+        """
+        if not self._untold:
+            return None
+        now = self._clock()
+        if now >= self._tell_at:
+            self.acknowledge_all()
+            self._tell_at = now + ACKNOWLEDGE_SECONDS
+            return None
+        for session in [one for one in self._untold if one.untold >= ACKNOWLEDGE_RECORDS]:
+            self._tell(session)
+        return self._tell_at - now
+
+    def acknowledge_all(self) -> None:
         """Tell each reader up to which batch all is durable."""
-        sessions, self._to_acknowledge = self._to_acknowledge, set()
-        for session in sessions:
-            before = session.durable
-            while session.pending and session.pending[0].remaining == 0:
-                session.durable = session.pending.popleft().number
-            if session.durable > before and session.peer is not None:
-                self._send(session.peer, handoff.encode(Ack(session.durable)))
+        for session in list(self._untold):
+            self._tell(session)
+
+    def _look_at(self, session: Session) -> None:
+        """Find out up to where all is durable now."""
+        pending = session.pending
+        while pending and pending[0].remaining == 0:
+            batch = pending.popleft()
+            session.durable = batch.number
+            session.untold += batch.size
+            self._untold.add(session)
+
+    def _tell(self, session: Session) -> None:
+        self._untold.discard(session)
+        session.untold = 0
+        if session.peer is not None:
+            self._send(session.peer, handoff.encode(Ack(session.durable)))
 
     def _accept(self) -> None:
         assert self._listener is not None
@@ -200,7 +233,7 @@ class HandoffServer:
         batch = PendingBatch(session, message.number, len(message.records))
         session.pending.append(batch)
         if not message.records:
-            self._to_acknowledge.add(session)
+            self._look_at(session)
         for record in message.records:
             self._take_in(record, batch)
 

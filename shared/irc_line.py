@@ -91,7 +91,9 @@ def parse_line(line: bytes) -> IrcLine | None:
     tags: dict[str, str] = {}
     if text.startswith("@"):
         raw_tags, _, text = text[1:].partition(" ")
-        tags = {key: value for key, _, value in [tag.partition("=") for tag in raw_tags.split(";")]}
+        for tag in raw_tags.split(";"):
+            key, _, value = tag.partition("=")
+            tags[key] = value
         if "\\" in raw_tags:
             tags = {key: unescape_tag(value) for key, value in tags.items()}
     text = text.lstrip(" ")

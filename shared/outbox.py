@@ -66,11 +66,6 @@ class Outbox:
             return self._batches[0].oldest_ms
         return self._gathered[0].received_ms if self._gathered else None
 
-    @property
-    def has_more(self) -> bool:
-        """Whether something is not on its way."""
-        return bool(self._gathered) or self.on_their_way < len(self._batches)
-
     def put(self, record: Record) -> None:
         """Take a record over."""
         self._gathered.append(record)

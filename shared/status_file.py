@@ -54,6 +54,11 @@ class StatusFile:
         self._written_at = float("-inf")
         self._last: Any = None
 
+    @property
+    def next_at(self) -> float:
+        """Before this time, monotonic seconds, a change is not written."""
+        return self._written_at + CHANGED_SECONDS
+
     def left(self, kind: type[_Report]) -> Status[_Report] | None:
         """What the worker's predecessor told last; None when there was none or it cannot be read."""
         return read_status(self._path, kind)

@@ -292,14 +292,17 @@ class Delivery:
         now_ms = self._wall_clock_ms()
         for outcome in outcomes:
             item: _Item = outcome.token
+            record = item.record
             del self._in_flight[item.key]
             if outcome.refused is None:
-                self.counts[item.record.channel][_named("delivered", item.record)] += 1
-                if not item.record.type:
-                    self._time(now_ms - item.record.received_ms)
+                if record.type:
+                    self.counts[record.channel]["events_delivered"] += 1
+                else:
+                    self.counts[record.channel]["delivered"] += 1
+                    self._time(now_ms - record.received_ms)
             else:
-                self.lost[item.record.channel, LOST_REFUSED] += 1
-                _log_refused(item.record, outcome.refused)
+                self.lost[record.channel, LOST_REFUSED] += 1
+                _log_refused(record, outcome.refused)
             self._done(item)
 
     def _time(self, took_ms: int) -> None:

@@ -249,7 +249,7 @@ class KafkaConnection:
             "delivery_timeout_ms": NO_DELIVERY_TIMEOUT_MS,
             "max_block_ms": 1000,
             "batch_size": 128 * 1024,
-            "linger_ms": 2,
+            "linger_ms": 0,
             "metadata_max_age_ms": int(ASK_EVERY_SECONDS * 1000),
             "allow_auto_create_topics": False,
             "metrics_enabled": False,

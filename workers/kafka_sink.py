@@ -6,9 +6,8 @@ up may be in the topic nevertheless, and so may what a killed predecessor had on
 therefore begins with reading the newest records back.
 """
 
-import functools
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -52,11 +51,24 @@ class Outcome:
 
 
 class _Entry:
-    __slots__ = ("alone", "index", "is_old", "reached_kafka", "record", "size", "token")
+    __slots__ = (
+        "alone",
+        "future",
+        "index",
+        "is_old",
+        "is_watched",
+        "reached_kafka",
+        "record",
+        "size",
+        "token",
+    )
 
     def __init__(self, index: int, record: Record, token: Any) -> None:
         self.index = index
         self.is_old = False
+        # kafka-python's, while it is on its way, and whether its end wakes the loop.
+        self.future: Any = None
+        self.is_watched = False
         self.record = record
         self.token = token
         self.size = len(record.value) + _RECORD_OVERHEAD_BYTES
@@ -94,8 +106,11 @@ class KafkaSink:
         self._wall_clock = wall_clock
         self._tail: Tail | None = None
         self._keys: dict[str, bytes] = {}
-        # Filled by kafka-python's thread; a deque's append and popleft need no lock.
-        self._completions: deque[tuple[_Entry, BaseException | Any]] = deque()
+        # By topic and partition, in which Kafka takes records one after the other.
+        self._flying: defaultdict[tuple[str, int], deque[_Entry]] = defaultdict(deque)
+        # What kafka-python did not even take.
+        self._not_taken: list[tuple[_Entry, BaseException]] = []
+        self._old_before_ms = 0.0
         self._next_index = 0
         self._on_their_way = 0
         self._old_on_their_way = 0
@@ -161,25 +176,12 @@ class KafkaSink:
     def collect(self) -> list[Outcome]:
         """What is done since the last call; also connects, and sends again what failed."""
         outcomes = self._connect() if not self.connected else []
-        completions = self._completions
-        while completions:
-            entry, end = completions.popleft()
-            self._on_their_way -= 1
-            self._old_on_their_way -= entry.is_old
-            if entry.alone:
-                self._alone_on_its_way = False
-            if not isinstance(end, BaseException):
-                offsets = self.counted.setdefault(end.topic, {})
-                offsets[end.partition] = max(offsets.get(end.partition, 0), end.offset + 1)
-                outcomes.append(self._done(entry, None))
-            elif isinstance(end, _REFUSED_FOR_GOOD) and entry.alone:
-                outcomes.append(self._done(entry, describe(end)))
-                if entry.reached_kafka:
-                    # An idempotent producer of kafka-python that was refused a batch fails everything from
-                    # then on with the same error.
-                    self._connection.abandon()
-            else:
-                self._fail(entry, end)
+        self._old_before_ms = self._wall_clock() * 1000 - OLD_MS
+        not_taken, self._not_taken = self._not_taken, []
+        for entry, error in not_taken:
+            self._came_back(entry, error, outcomes)
+        for flying in self._flying.values():
+            self._land(flying, outcomes)
         if self._failed and not self._on_their_way:
             self._hold_failed()
         if self._held and not self._failed and self.connected:
@@ -230,7 +232,7 @@ class KafkaSink:
         key = self._keys.get(channel)
         if key is None:
             key = self._keys[channel] = channel.encode()
-        entry.is_old = self._wall_clock() * 1000 - record.timestamp_ms > OLD_MS
+        entry.is_old = record.timestamp_ms < self._old_before_ms
         self._on_their_way += 1
         self._old_on_their_way += entry.is_old
         self._alone_on_its_way = entry.alone
@@ -238,34 +240,77 @@ class KafkaSink:
             producer = self._connection.producer
             if producer is None:
                 raise kafka_errors.KafkaConnectionError("not connected")
-            future = producer.send(
+            partition = self._connection.partition_of(topic, key)
+            entry.future = producer.send(
                 topic,
                 value=record.value,
                 key=key,
                 headers=_headers(record),
-                partition=self._connection.partition_of(topic, key),
+                partition=partition,
                 timestamp_ms=record.timestamp_ms,
             )
         except (kafka_errors.KafkaError, ValueError, AssertionError) as error:
             # It never left, so a refusal is its own, and it cannot be in the topic.
             entry.reached_kafka = False
             entry.alone = isinstance(error, _REFUSED_FOR_GOOD)
-            self._completed(entry, error)
+            self._not_taken.append((entry, error))
+            self._wake()
             return
         entry.reached_kafka = True
-        future.add_both(functools.partial(self._completed, entry))
+        entry.is_watched = False
+        self._flying[topic, partition].append(entry)
 
-    def _completed(self, entry: _Entry, end: Any) -> None:
-        """``end`` is an exception, or where the record is."""
-        self._completions.append((entry, end))
+    def _land(self, flying: deque[_Entry], outcomes: list[Outcome]) -> None:
+        """Take out what is done, from the oldest; the rest shall wake the loop when it is."""
+        place = None
+        while flying and flying[0].future.is_done:
+            entry = flying.popleft()
+            future = entry.future
+            if future.exception is None:
+                place = future.value
+                self._on_their_way -= 1
+                self._old_on_their_way -= entry.is_old
+                if entry.alone:
+                    self._alone_on_its_way = False
+                outcomes.append(self._done(entry, None))
+            else:
+                self._came_back(entry, future.exception, outcomes)
+        if place is not None:
+            offsets = self.counted.setdefault(place.topic, {})
+            offsets[place.partition] = max(offsets.get(place.partition, 0), place.offset + 1)
+            self._quiet_since = self._clock()
+            if not self._failed:
+                self._connection.works()
+        # A callback for each of them would cost a tenth of what sending costs. When the newest is done all
+        # are, but for failures: then the oldest may be the last.
+        for entry in (flying[0], flying[-1]) if flying else ():
+            if not entry.is_watched:
+                entry.is_watched = True
+                entry.future.add_both(self._on_done)
+
+    def _on_done(self, _end: Any) -> None:
+        """In kafka-python's thread."""
         self._wake()
+
+    def _came_back(self, entry: _Entry, error: BaseException, outcomes: list[Outcome]) -> None:
+        """Kafka has not taken it."""
+        self._on_their_way -= 1
+        self._old_on_their_way -= entry.is_old
+        if entry.alone:
+            self._alone_on_its_way = False
+        if not (isinstance(error, _REFUSED_FOR_GOOD) and entry.alone):
+            self._fail(entry, error)
+            return
+        outcomes.append(self._done(entry, describe(error)))
+        self._quiet_since = self._clock()
+        if entry.reached_kafka:
+            # An idempotent producer of kafka-python that was refused a batch fails everything from then on
+            # with the same error.
+            self._connection.abandon()
 
     def _done(self, entry: _Entry, refused: str | None) -> Outcome:
         self._records -= 1
         self._bytes -= entry.size
-        self._quiet_since = self._clock()
-        if not self._failed:
-            self._connection.works()
         return Outcome(entry.record, entry.token, refused)
 
     def _fail(self, entry: _Entry, error: BaseException) -> None:
@@ -300,6 +345,8 @@ class KafkaSink:
 
 def _headers(record: Record) -> list[tuple[str, bytes]]:
     headers = [("id", record.id.encode())] if record.id else []
+    if not (record.type or record.source_room_id or record.source_id):
+        return headers
     if record.type:
         headers.append(("type", record.type.encode()))
     if record.source_id:

@@ -3,8 +3,9 @@
 ``python -m workers.reader LOGIN [--copy N]``; N above 1 is a further reader of the same channel.
 """
 
-import argparse
 import selectors
+import sys
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
@@ -32,6 +33,8 @@ from workers.twitch_session import SessionListener, TwitchSession
 # At the stop what the producer does not take goes to the spool; without a producer there is less to wait for.
 STOP_HANDOFF_SECONDS = 4.0
 STOP_ALONE_SECONDS = 0.5
+# Waking up costs more than reading a line: what comes so soon after the last reading waits for more to come.
+GATHER_SECONDS = 0.004
 
 
 class Reader(SessionListener):
@@ -51,7 +54,9 @@ class Reader(SessionListener):
         self._program = program
         self._spool_path = paths.spool
         self._status = StatusFile(paths.status, program)
-        self._watched_handoff: tuple[FrameSocket, int, int] | None = None
+        self._watched_peer: FrameSocket | None = None
+        self._watched_is_busy = False
+        self._watched_descriptor = -1
         left = self._status.left(ReaderReport)
         self._totals = {
             channel: left.report.channels.get(channel, ChannelReport()) if left else ChannelReport()
@@ -62,6 +67,10 @@ class Reader(SessionListener):
         )
         """Besides what the hand-off counts in this life."""
         self._stopping = False
+        # Until then nothing has to be looked at but lines, monotonic seconds.
+        self._look_at = 0.0
+        self._read_at = 0.0
+        self._uses_tls = settings.twitch_irc_url.tls
         self._presence = Presence(self._wanted, left)
         others = OtherReaders(paths.status, program)
         self._intake = Intake(settings, self._totals, self._handoff.put, others.read_room)
@@ -84,46 +93,66 @@ class Reader(SessionListener):
             self._handoff.close()
 
     def _round(self) -> None:
-        self._presence.look(self._session.joined)
-        waits = [
-            self._status.update(self._report),
-            self._session.go_on(),
-            self._absence.go_on(),
-            self._handoff.pump(),
-        ]
-        if self._session.has_undelivered:
-            waits.append(0.0)
-        self._session.watch(self._selector)
+        now = time.monotonic()
+        if now >= self._look_at or self._session.has_changed:
+            self._look_at = now + self._look_after()
+        wait = self._handoff.pump()
         self._watch_handoff()
-        self._dispatch(self._selector.select(min(wait for wait in waits if wait is not None)))
+        seconds = max(0.0, self._look_at - now)
+        if self._uses_tls and self._session.has_undelivered:
+            seconds = 0.0
+        self._dispatch(self._selector.select(seconds if wait is None else min(wait, seconds)))
+
+    def _look_after(self) -> float:
+        """Do all that lines do not ask for; give the seconds until it is due again."""
+        self._session.has_changed = False
+        self._presence.look(self._session.joined)
+        waits = [self._status.update(self._report), self._session.go_on(), self._absence.go_on()]
+        self._session.watch(self._selector)
+        if self._session.has_changed:
+            return 0.0
+        return min(wait for wait in waits if wait is not None)
 
     def _dispatch(self, events: list[tuple[selectors.SelectorKey, int]]) -> None:
         for key, mask in events:
-            if key.fileobj is self._waker:
+            if isinstance(key.data, TwitchConnection):
+                self._gather()
+                key.data.on_readable()
+            elif key.fileobj is self._waker:
                 self._waker.clear()
                 self._session.on_wake()
-            elif isinstance(key.data, TwitchConnection):
-                key.data.on_readable()
+                self._look_at = 0.0
             elif key.data is self._handoff:
                 if mask & selectors.EVENT_WRITE:
                     self._handoff.on_writable()
                 if mask & selectors.EVENT_READ:
                     self._handoff.on_readable()
-        self._session.read_undelivered()
+        if self._uses_tls:
+            self._session.read_undelivered()
+
+    def _gather(self) -> None:
+        now = time.monotonic()
+        rest = self._read_at + GATHER_SECONDS - now
+        if rest > 0.0:
+            time.sleep(rest)
+            now += rest
+        self._read_at = now
+        # What was read is told at the next writing, and not only when something else asks for one.
+        self._look_at = min(self._look_at, self._status.next_at)
 
     def _watch_handoff(self) -> None:
         peer = self._handoff.peer
-        events = selectors.EVENT_READ
-        if peer is not None and peer.wants_to_write:
-            events |= selectors.EVENT_WRITE
-        watch = None if peer is None else (peer, peer.fileno(), events)
-        if watch == self._watched_handoff:
+        is_busy = peer is not None and peer.wants_to_write
+        if peer is self._watched_peer and is_busy == self._watched_is_busy:
             return
-        if self._watched_handoff is not None:
-            self._selector.unregister(self._watched_handoff[1])
-        if watch is not None:
-            self._selector.register(watch[1], events, self._handoff)
-        self._watched_handoff = watch
+        if self._watched_peer is not None:
+            self._selector.unregister(self._watched_descriptor)
+        if peer is not None:
+            # A peer that is closed has none any more.
+            self._watched_descriptor = peer.fileno()
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if is_busy else 0)
+            self._selector.register(self._watched_descriptor, events, self._handoff)
+        self._watched_peer, self._watched_is_busy = peer, is_busy
 
     def on_login(self, login: str) -> None:
         """Learn our own name, count the reconnects."""
@@ -201,15 +230,25 @@ class Reader(SessionListener):
         return ReaderReport(state, self._handoff.pending, self._totals)
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(given: list[str]) -> tuple[str, int]:
+    """The channel's login, and which of its readers this is."""
+    # Without argparse in what supervisord calls: that would cost every reader memory all its life.
+    match given:
+        case [login] if not login.startswith("-"):
+            return login, 1
+        case [login, "--copy", copy] if not login.startswith("-") and copy.isdecimal():
+            return login, int(copy)
+    import argparse
+
     parser = argparse.ArgumentParser(prog="python -m workers.reader", description="Read a channel's chat.")
     parser.add_argument("login", help="the channel's login")
     parser.add_argument("--copy", type=int, default=1, help="2 for the second reader of the channel")
-    return parser.parse_args()
+    parsed = parser.parse_args(given)
+    return parsed.login, parsed.copy
 
 
 if __name__ == "__main__":
-    arguments = _arguments()
-    channel = arguments.login.lower().lstrip("#")
-    name = reader_name(channel, arguments.copy)
+    login, copy = _arguments(sys.argv[1:])
+    channel = login.lower().lstrip("#")
+    name = reader_name(channel, copy)
     run_worker(name, lambda settings, paths, stop: Reader(settings, paths, name, [channel]).run(stop))

@@ -108,6 +108,9 @@ class _IrcConnection(irc.client.ServerConnection):  # type: ignore[misc]
                     self._let_library_take(line)
                 if not self.connected:
                     return
+            if len(data) < _READ_BYTES and not isinstance(self.socket, ssl.SSLSocket):
+                # There is no more; TLS gives one record at a time.
+                return
 
     def _let_library_take(self, line: bytes) -> None:
         try:
@@ -206,7 +209,7 @@ class TwitchConnection:
             return
         self._heard_at = self._clock()
         self._asked_at = None
-        self._reactor.process_data([self.socket])
+        self._irc.process_data()
         skipped = self._irc.splitter.oversized - self._oversized
         if skipped:
             self._oversized += skipped

@@ -65,6 +65,8 @@ class TwitchSession(TwitchListener):
         """Why there is no connection; empty when there is one, or nothing is known."""
         self.logins = 0
         """How often Twitch has taken the login."""
+        self.has_changed = True
+        """Whether ``go_on`` and ``watch`` have something to do before their time; the caller resets it."""
         self._settings = settings
         self._listener = listener
         self._take = take
@@ -120,6 +122,7 @@ class TwitchSession(TwitchListener):
 
     def on_wake(self) -> None:
         """Take over what a connecting thread has made."""
+        self.has_changed = True
         for connection in self._connections():
             connection.on_wake()
 
@@ -218,6 +221,7 @@ class TwitchSession(TwitchListener):
 
     def on_online(self, connection: TwitchConnection, login: str) -> None:
         """Learn our own name, join anew."""
+        self.has_changed = True
         self._token.accepted()
         self.trouble = ""
         self.logins += 1
@@ -241,6 +245,7 @@ class TwitchSession(TwitchListener):
 
     def on_joined(self, connection: TwitchConnection, channel: str) -> None:
         """Ask the old connection for its end once the new one is where it was."""
+        self.has_changed = True
         if channel not in self._wanted:
             return
         self._schedule.joined(channel)
@@ -254,6 +259,7 @@ class TwitchSession(TwitchListener):
 
     def on_pong(self, connection: TwitchConnection, text: str) -> None:
         """The old connection has nothing more that the new one has not."""
+        self.has_changed = True
         if connection is self._current and text == LAST_WORDS and self._handover.goes_on:
             self._leave_old()
 
@@ -279,6 +285,7 @@ class TwitchSession(TwitchListener):
 
     def on_left(self, connection: TwitchConnection, channel: str) -> None:
         """Ask to be let in again, after a pause."""
+        self.has_changed = True
         if channel in self._wanted and connection is (self._successor or self._current):
             reason = "Twitch put us out, is the account banned there?"
             self._schedule.failed(channel, reason, time.monotonic())
@@ -286,6 +293,7 @@ class TwitchSession(TwitchListener):
 
     def on_notice(self, connection: TwitchConnection, channel: str, notice_id: str, text: str) -> None:
         """Some notices mean that a channel is closed to us."""
+        self.has_changed = True
         if channel in self._wanted and notice_id in _CHANNEL_NOTICES:
             connection.channels.discard(channel)
             self._schedule.failed(channel, text, time.monotonic())
@@ -295,12 +303,14 @@ class TwitchSession(TwitchListener):
 
     def on_reconnect(self, connection: TwitchConnection) -> None:
         """Make the new connection before Twitch ends this one."""
+        self.has_changed = True
         if connection is self._current and self._successor is None and self._connect_at is None:
             logger.info("Twitch asks to reconnect; the new connection is made before this one is left")
             self._connect_at = time.monotonic()
 
     def on_closed(self, connection: TwitchConnection, reason: str, refused: bool) -> None:
         """Try again after a growing pause, with the token of that moment."""
+        self.has_changed = True
         if connection is self._successor:
             self._successor = None
             self._handover.end()

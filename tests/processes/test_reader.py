@@ -259,3 +259,24 @@ def test_a_port_where_nobody_listens_is_one_line(reader: ReaderProcess) -> None:
     reader.start("ircs://127.0.0.1:1")
     reader.wait_for_log("cannot connect")
     assert "Traceback" not in reader.log
+
+
+def test_messages_in_quick_succession_are_handed_off_together(reader: ReaderProcess) -> None:
+    with FakeTwitch() as twitch:
+        reader.start(twitch.url)
+        twitch.wait_joined("alpha")
+        lines = [chat_line("alpha", f"message {number}", id=f"id{number}") for number in range(400)]
+        twitch.start_playing("alpha", lines, per_second=400)
+        batches: set[int] = set()
+
+        def all_there() -> bool:
+            reader.loop.turn()
+            batches.update(batch.number for _one, batch in reader.loop.taken)
+            reader.ids += reader.loop.ids
+            reader.loop.all_durable()
+            return len(reader.ids) == 400
+
+        wait_until(all_there, lambda: f"400 messages, have {len(reader.ids)}; {reader.log}")
+        assert reader.ids == [f"id{number}" for number in range(400)]
+        # In a second it reads every 4 ms.
+        assert len(batches) < 300

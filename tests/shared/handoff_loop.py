@@ -51,6 +51,7 @@ class ServerLoop:
     def turn(self, *clients: HandoffClient) -> None:
         for key, _events in self.selector.select(0.01):
             key.data()
+        self.server.acknowledge()
         for client in clients:
             client.pump()
             client.on_writable()

@@ -91,6 +91,7 @@ def test_an_old_connection_that_has_no_last_words_leaves_a_hole_that_is_told(
 ) -> None:
     loop = SessionLoop(tmp_path, twitch.url, "alpha")
     loop.run_until(lambda: loop.told == [("in", "alpha")])
+    twitch.wait_joined("alpha")
     (old,) = twitch.in_channel("alpha")
     twitch.reconnect()
     twitch.freeze_connection(old.number)
@@ -104,6 +105,7 @@ def test_an_old_connection_that_has_no_last_words_leaves_a_hole_that_is_told(
 def test_one_that_has_them_leaves_none(tmp_path: Path, twitch: FakeTwitch) -> None:
     loop = SessionLoop(tmp_path, twitch.url, "alpha")
     loop.run_until(lambda: loop.told == [("in", "alpha")])
+    twitch.wait_joined("alpha")
     (old,) = twitch.in_channel("alpha")
     twitch.reconnect()
     loop.run_until(lambda: [one.number for one in twitch.in_channel("alpha")] not in ([old.number], []))
