@@ -8,8 +8,8 @@ JOBS ?= 3
 READERS ?= 2
 MINUTES ?= 10
 
-TARGETS := run auth auth-device status tail doctor record replay test check docs soak soak-tokens setup \
-  setup-dev fetch-kafka clean help
+TARGETS := run auth auth-device status tail doctor record replay test check docs soak soak-tokens bench \
+  bench-quick setup setup-dev fetch-kafka clean help
 .PHONY: $(TARGETS)
 
 # The words behind `make record` and `make replay` are files, and no targets.
@@ -40,6 +40,7 @@ help:
 	@echo "make replay  play such files into Kafka, each message once: make replay chat-*.irc.gz"
 	@echo "make test    run the whole test suite, real Kafka included"
 	@echo "make soak    break something every few seconds for ten minutes under load (READERS=1, MINUTES=…)"
+	@echo "make bench   measure this service beside other designs, a quarter of an hour; make bench-quick: a minute"
 	@echo "make check   format, lint, types, tests"
 	@echo "make setup   make the virtual environment only"
 	@echo "make clean   remove the virtual environment and caches, no data"
@@ -110,11 +111,19 @@ soak-tokens: setup-dev
 	@$(BIN)/python -m workers.kafka_jars
 	@TOKEN_TRIAL_SECONDS=120 $(BIN)/python -m pytest -q -s --no-header --timeout 400 tests/processes/test_token_life.py -k five_seconds
 
+bench: setup-dev
+	@$(BIN)/python -m workers.kafka_jars
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-quick: setup-dev
+	@$(BIN)/python -m workers.kafka_jars
+	@$(BIN)/python -m tests.benchmarks --quick $(ARGS)
+
 check: setup-dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@MYPYPATH=. $(BIN)/mypy supervisor/channel_sync.py supervisor/watchdog.py
+	@MYPYPATH=. $(BIN)/mypy supervisor/channel_sync.py supervisor/watchdog.py supervisor/preload.py supervisor/plugin.py
 	@$(MAKE) --no-print-directory test
 
 clean:

@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from loguru import logger
@@ -27,6 +27,10 @@ class _Stream(Protocol):
     def flush(self) -> object: ...
 
 
+# How the log was opened.
+_opened: tuple[str, str, _Stream | None] | None = None
+
+
 def set_up(
     program: str,
     level: str = "info",
@@ -39,25 +43,28 @@ def set_up(
     ``level`` is the lowest that is shown. ``secrets`` never appear, and nothing that looks like a token does.
     Libraries that log by the standard ``logging`` are heard from WARNING on.
     """
-    out = sys.stderr if stream is None else stream
+    global _opened
     _learned.clear()
     _known.clear()
     _known.update(*(_spellings(secret) for secret in secrets))
     _sort_hidden()
+    logger.configure(extra={"program": program})
+    wanted = (level, log_format, stream)
+    # Every reader would pay with memory for opening anew what it has of supervisord.
+    if wanted != _opened:
+        _open(*wanted)
+        _opened = wanted
 
-    def hide(text: str) -> str:
-        for secret in _hidden:
-            text = text.replace(secret, "***")
-        # After the secrets: it would leave the rest of one that is not letters and digits only.
-        return _TOKEN.sub("oauth:***", text)
 
+def _open(level: str, log_format: str, stream: _Stream | None) -> None:
     def write(message: "Message") -> None:
+        # A fork has another standard error than its parent had.
+        out = sys.stderr if stream is None else stream
         # JSON has its own spelling of some letters, so the texts are looked through before.
-        out.write(_as_json(message.record, hide) if log_format == "json" else hide(str(message)))
+        out.write(_as_json(message.record) if log_format == "json" else _hide(str(message)))
         out.flush()
 
     logger.remove()
-    logger.configure(extra={"program": program})
     logger.add(
         write,
         level=level.upper(),
@@ -83,6 +90,13 @@ def hide_secret(secret: str) -> None:
         _sort_hidden()
 
 
+def _hide(text: str) -> str:
+    for secret in _hidden:
+        text = text.replace(secret, "***")
+    # After the secrets: it would leave the rest of one that is not letters and digits only.
+    return _TOKEN.sub("oauth:***", text)
+
+
 def _sort_hidden() -> None:
     _hidden[:] = sorted(_known.union(*_learned), key=len, reverse=True)
 
@@ -96,15 +110,15 @@ def _spellings(secret: str) -> set[str]:
     return long | quoted
 
 
-def _as_json(record: "Record", hide: Callable[[str], str]) -> str:
+def _as_json(record: "Record") -> str:
     line: dict[str, object] = {
         "time": record["time"].isoformat(timespec="milliseconds"),
         "level": record["level"].name.lower(),
         "program": record["extra"]["program"],
-        "message": hide(record["message"]),
+        "message": _hide(record["message"]),
     }
     if record["exception"] is not None and record["exception"].type is not None:
-        line["exception"] = hide(f"{record['exception'].type.__name__}: {record['exception'].value}")
+        line["exception"] = _hide(f"{record['exception'].type.__name__}: {record['exception'].value}")
     return json.dumps(line, ensure_ascii=False) + "\n"
 
 

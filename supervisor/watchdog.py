@@ -243,7 +243,9 @@ def asked_first(supervisord: int) -> list[int]:
 
 def _is_asked_first(child: str) -> bool:
     try:
-        return not _ASKED_FIRST.isdisjoint(Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"))
+        # With zeros between its words, or with blanks where the worker is a fork that has set it itself.
+        command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ")
+        return not _ASKED_FIRST.isdisjoint(command.split(b" "))
     except OSError:
         return False
 

@@ -69,3 +69,22 @@ def test_kafkas_own_repeated_warnings_are_for_debugging(stream: io.StringIO) -> 
     log_setup.set_up("producer", "info", stream=stream)
     logging.getLogger("kafka.conn").error("connect failed")
     assert stream.getvalue() == ""
+
+
+def test_what_was_opened_once_goes_on_with_another_name_other_secrets_and_another_standard_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = io.StringIO(), io.StringIO()
+    monkeypatch.setattr("sys.stderr", first)
+    log_setup.set_up("supervisord", secrets=["old-secret"])
+    logger.info("old-secret new-secret")
+    monkeypatch.setattr("sys.stderr", second)
+    # Only the first one makes a handler, which in a fork is memory that is not shared.
+    monkeypatch.setattr(log_setup, "_open", None)
+    log_setup.set_up("reader-xqc", secrets=["new-secret"])
+    logger.info("old-secret new-secret")
+    logging.getLogger("irc.client").warning("heard")
+    assert first.getvalue().endswith(" supervisord: *** new-secret\n")
+    one, two = second.getvalue().splitlines()
+    assert one.endswith(" reader-xqc: old-secret ***")
+    assert two.endswith(" reader-xqc: irc.client: heard")
