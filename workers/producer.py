@@ -27,10 +27,10 @@ from workers.kafka_sink import KafkaSink
 
 PROGRAM = "producer"
 # A busy producer waits after each round for more to come, as a request of many records costs little more than
-# one of a single record: so long that it and kafka-python take a fifth of a processor, within these bounds.
-GATHER_TIMES_COST = 4
+# one of a single record: so long that it and kafka-python take a seventh of a processor, within these bounds.
+GATHER_TIMES_COST = 6
 GATHER_AT_LEAST_SECONDS = 0.002
-GATHER_AT_MOST_SECONDS = 0.016
+GATHER_AT_MOST_SECONDS = 0.024
 # For what is on its way at a stop; what Kafka has not taken by then goes to the spool.
 STOP_KAFKA_SECONDS = 2.0
 REMIND_SECONDS = 60.0

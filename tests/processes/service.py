@@ -34,11 +34,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def copy_project(folder: Path) -> None:
+def copy_project(folder: Path, project: Path = ROOT) -> None:
     for name in ("workers", "shared", "supervisor", "commands", "schema"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(project / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("supervisord.conf", "channels.example.txt", "requirements.txt", "requirements-embedded.txt"):
-        shutil.copy(ROOT / name, folder / name)
+        shutil.copy(project / name, folder / name)
     for name in ("run", "logs"):
         (folder / name).mkdir()
 
@@ -46,9 +46,12 @@ def copy_project(folder: Path) -> None:
 class Service:
     """One installation; ``settings`` are its environment's."""
 
+    project = ROOT
+    """Whose code it runs."""
+
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
-        copy_project(folder)
+        copy_project(folder, self.project)
         kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
         # Without the virtual environment on PATH: supervisord's own interpreter must be enough.
         self.environment = kept | {
