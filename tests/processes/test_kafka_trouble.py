@@ -132,7 +132,7 @@ def test_a_frozen_broker_costs_nothing_and_no_processor_time(
     service: Service, twitch: FakeTwitch, topic: KafkaReader, own: Broker
 ) -> None:
     chat = start(service, twitch)
-    chat.play(9, per_second=30)
+    chat.play(14, per_second=30)
     topic.wait_for("alpha", 10)
     processor_time = ProcessorTime(producer(service))
     own.freeze()
