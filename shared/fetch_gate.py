@@ -22,6 +22,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 # For what the service asks for itself; also the bound of what is believed of the file.
 LONGEST_ASKED_PAUSE_SECONDS = 600.0
 TRY_EVERY_SECONDS = 0.05
+LATER_FOR_EACH_SECOND_LEFT = 0.01
 COMPLAIN_EVERY_SECONDS = 600.0
 
 
@@ -124,7 +125,11 @@ class FetchGate:
                     return f"the service is to be left alone for {pause:.1f} s more"
             if deadline.passed():
                 return "too many readers ask at the same time"
-            self._sleep(min(max(pause, TRY_EVERY_SECONDS), deadline.left_seconds()))
+            left = deadline.left_seconds()
+            if 0.0 < pause < 2 * AFTER_ANSWER_SECONDS:
+                # All who wait know when the next turn is: whoever has the least time left comes first.
+                pause += min(left * LATER_FOR_EACH_SECOND_LEFT, AFTER_ANSWER_SECONDS)
+            self._sleep(min(max(pause, TRY_EVERY_SECONDS), left))
 
     def _leave(self, descriptor: int, turn: Turn) -> None:
         state = self._read(descriptor)
