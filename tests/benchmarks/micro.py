@@ -26,7 +26,7 @@ from shared.event_parser import EventParser
 from shared.frames import FrameSocket
 from shared.handoff import Batch
 from shared.handoff_server import HandoffServer, PendingBatch, Session
-from shared.irc_line import LineSplitter, parse_line
+from shared.irc_line import IrcLine, LineSplitter, parse_line
 from shared.outbox import Outbox
 from shared.paths import Paths
 from shared.record import Record
@@ -171,24 +171,13 @@ def parse(chat: Chat) -> Costs:
     return {"parse a line": meter.micros(PARSED)}
 
 
-def make_chat_records(chat: Chat) -> Costs:
-    lines, read = repeated(chat.lines, RECORDED), ChatParser().read
-    now_ms = unix_ms()
+def make_records(chat: Chat, step: str, read: Callable[[IrcLine, int], Record | None], count: int) -> Costs:
+    lines, now_ms = repeated(chat.lines, count), unix_ms()
     meter = Meter()
     with meter:
         for line in lines:
             read(line, now_ms)
-    return {"make a chat record": meter.micros(RECORDED)}
-
-
-def make_event_records(chat: Chat) -> Costs:
-    lines, read = repeated(chat.lines, RECORDED_EVENTS), EventParser().read
-    now_ms = unix_ms()
-    meter = Meter()
-    with meter:
-        for line in lines:
-            read(line, now_ms)
-    return {"make an event record": meter.micros(RECORDED_EVENTS)}
+    return {step: meter.micros(count)}
 
 
 def hand_off(chat: Chat, count: int, size: int) -> Costs:
@@ -335,8 +324,8 @@ def steps_of(chat: Chat, sink: tuple[KafkaSink, Waker] | None) -> list[Callable[
     steps: list[Callable[[], Costs]] = [
         lambda: cut(chat),
         lambda: parse(chat),
-        lambda: make_chat_records(chat),
-        lambda: make_event_records(chat),
+        lambda: make_records(chat, "make a chat record", ChatParser().read, RECORDED),
+        lambda: make_records(chat, "make an event record", EventParser().read, RECORDED_EVENTS),
         lambda: hand_off(chat, HANDED_OFF_SINGLY, 1),
         lambda: hand_off(chat, HANDED_OFF, BATCH),
         lambda: take_in(chat, TAKEN_IN_SINGLY, 1),
