@@ -25,6 +25,8 @@ FORGET_SESSION_SECONDS = 600.0
 # Each acknowledgement wakes a reader up, which only wants to forget. It has room for much more than that.
 ACKNOWLEDGE_SECONDS = 0.25
 ACKNOWLEDGE_RECORDS = 500
+# A successor finds what was not told only among the newest of the topic: see kafka_tail.
+ACKNOWLEDGE_RECORDS_OF_ALL = 4_000
 _BACKLOG = 512
 
 
@@ -163,7 +165,8 @@ class HandoffServer:
         if not self._untold:
             return None
         now = self._clock()
-        if now >= self._tell_at:
+        untold = sum(session.untold for session in self._untold)
+        if now >= self._tell_at or untold >= ACKNOWLEDGE_RECORDS_OF_ALL:
             self.acknowledge_all()
             self._tell_at = now + ACKNOWLEDGE_SECONDS
             return None

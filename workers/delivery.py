@@ -102,7 +102,7 @@ class Delivery:
         # Read back from the topic: what is older here than that may be there already.
         self._in_topic: set[str] = set()
         self._in_topic_until = 0.0
-        # Read back and counted as delivered: its reader may send it again.
+        # Read back and counted, here or by a predecessor: its reader, that was not told, may send it again.
         self._counted: set[str] = set()
         self._in_flight: dict[str, _Item] = {}
         self._in_flight_unspooled = 0
@@ -207,8 +207,9 @@ class Delivery:
                 logger.error("{}; messages wait in the readers", error)
         if self._buffer and self._can_send and not self._spool.unsent:
             self._send_buffer()
-        if self._in_topic and not self._buffer and not self._spool.unsent and now >= self._in_topic_until:
+        if now >= self._in_topic_until and not self._buffer and not self._spool.unsent:
             self._in_topic.clear()
+            self._counted.clear()
         self._is_direct = self._can_send and not self._buffer and not self._spool.unsent
         return self._due_seconds(now)
 
@@ -339,11 +340,11 @@ class Delivery:
             self._seen.add(key)
         for key, channel in tail.uncounted.items():
             self.counts[channel]["events_delivered" if is_event_key(key) else "delivered"] += 1
-        self._counted = set(tail.uncounted)
+        self._counted = tail.counted | tail.uncounted.keys()
         if self._spool.unsent or self._buffer or self._merging:
             self._in_topic |= tail.keys
-            # Longer than anything is held to be merged.
-            self._in_topic_until = self._clock() + KEEP_TAIL_SECONDS
+        # Longer than anything is held to be merged, and than readers need to come back.
+        self._in_topic_until = self._clock() + KEEP_TAIL_SECONDS
 
     def _use_spool(self, now: float) -> None:
         # On a full disk the first of these may still work, and makes room for the last.

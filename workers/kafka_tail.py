@@ -20,9 +20,9 @@ from workers.kafka_client import (
     open_client,
 )
 
-RECORDS_PER_PARTITION = 26_000
-"""More than can have been sent without the sender having noted that it arrived: what kafka_sink has on its
-way, and what the producer may have delivered from the spool and not removed there yet."""
+RECORDS_PER_PARTITION = 30_000
+"""More than can have been sent without anybody having noted that it arrived: what kafka_sink has on its way,
+and what the producer may have delivered without having told a reader or removed it from the spool yet."""
 RECORDS_AT_MOST = 300_000
 """For topics of many partitions, which share what can be on its way."""
 NO_PROGRESS_SECONDS = 10.0
@@ -40,6 +40,8 @@ class Tail:
     """As ``seen_ids.key_of``."""
     uncounted: dict[str, str] = field(default_factory=dict)
     """Those behind the offsets that a predecessor had counted up to, with their channels."""
+    counted: set[str] = field(default_factory=set)
+    """Those before these offsets. What is in neither, nobody knows of whether it was counted."""
     ends: Offsets = field(default_factory=dict)
     """The offsets behind the last ones."""
 
@@ -67,6 +69,7 @@ def read_tail(settings: Settings, counted: Offsets) -> Tail:
             tail = _read_if_allowed(consumer, topic, numbered, newest, is_events, counted.get(topic, {}))
             whole.keys.update(tail.keys)
             whole.uncounted.update(tail.uncounted)
+            whole.counted.update(tail.counted)
             whole.ends.update(tail.ends)
     finally:
         consumer.close()
@@ -122,12 +125,13 @@ def _read_up_to(
             keys = [_key(record, is_events) for record in records]
             tail.keys.update(filter(None, keys))
             first = counted.get(partition.partition)
-            if first is not None:
-                tail.uncounted.update(
-                    (key, record.key.decode("utf-8", "replace"))
-                    for key, record in zip(keys, records, strict=True)
-                    if key and record.offset >= first
-                )
+            if first is None:
+                continue
+            for key, record in zip(keys, records, strict=True):
+                if key and record.offset >= first:
+                    tail.uncounted[key] = record.key.decode("utf-8", "replace")
+                elif key:
+                    tail.counted.add(key)
         if found:
             progress = Deadline(NO_PROGRESS_SECONDS)
         elif progress.passed():

@@ -77,10 +77,13 @@ def test_what_is_behind_the_counted_offsets_is_told_with_its_channel(
     sink.close(1)
     found = tail(tmp_path, topic, broker, {topic.topic: {partition: 10}})
     assert found.uncounted == {key_of("xqc", f"id-{number}"): "xqc" for number in (10, 11, 12)}
+    assert found.counted == {key_of("xqc", f"id-{number}") for number in range(10)}
     assert found.ends == sink.counted
     assert found.ends[topic.topic][partition] == 13
     # Of a partition that nobody counted in nothing is known.
-    assert tail(tmp_path, topic, broker, {topic.topic: {partition + 1: 0}}).uncounted == {}
+    found = tail(tmp_path, topic, broker, {topic.topic: {partition + 1: 0}})
+    assert found.uncounted == {}
+    assert found.counted == set()
 
 
 def test_both_topics_are_read_back_and_an_event_is_not_taken_for_its_message(

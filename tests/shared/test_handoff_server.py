@@ -7,7 +7,7 @@ import pytest
 
 from shared import handoff_server
 from shared.handoff_client import HandoffClient
-from shared.handoff_server import ACKNOWLEDGE_RECORDS, ACKNOWLEDGE_SECONDS
+from shared.handoff_server import ACKNOWLEDGE_RECORDS, ACKNOWLEDGE_RECORDS_OF_ALL, ACKNOWLEDGE_SECONDS
 from tests.shared.handoff_loop import ServerLoop, record
 
 
@@ -81,6 +81,20 @@ def test_much_is_told_at_once_so_that_a_busy_reader_has_room(loop: ServerLoop, c
     hand_off(loop, client, *range(1, ACKNOWLEDGE_RECORDS + 1))
     loop.all_durable()
     loop.run_until(lambda: client.pending == 0, client)
+
+
+def test_a_little_of_each_of_many_readers_is_told_at_once_when_it_is_much_together(
+    loop: ServerLoop, client: HandoffClient
+) -> None:
+    each = ACKNOWLEDGE_RECORDS - 1
+    more = [loop.client() for _ in range(ACKNOWLEDGE_RECORDS_OF_ALL // each)]
+    clients = [client, *more]
+    for number, client in enumerate(clients):
+        hand_off(loop, client, *range(number * each, (number + 1) * each))
+    loop.all_durable()
+    loop.run_until(lambda: not any(one.pending for one in clients), *clients)
+    for one in more:
+        one.close()
 
 
 def test_at_a_stop_all_is_told(loop: ServerLoop, client: HandoffClient) -> None:

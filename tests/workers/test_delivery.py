@@ -15,7 +15,7 @@ from shared.reports import BUCKET_SECONDS
 from shared.seen_ids import key_of
 from shared.spool import Spool, leave_rest
 from tests.shared.handoff_loop import record
-from workers.delivery import Delivery
+from workers.delivery import KEEP_TAIL_SECONDS, Delivery
 from workers.kafka_sink import Outcome
 from workers.kafka_tail import Tail
 from workers.outage import SPOOL_AFTER_SECONDS
@@ -33,6 +33,7 @@ class ScriptedSink:
         self.has_room = True
         self.tail = tail
         self.uncounted: dict[str, str] = {}
+        self.counted: set[str] = set()
         self.sent: list[tuple[Record, object]] = []
         self.outcomes: list[Outcome] = []
         self.topic: list[Record] = []
@@ -49,7 +50,7 @@ class ScriptedSink:
         if not self.connected or self.tail is None:
             return None
         tail, self.tail = self.tail, None
-        return Tail(tail, self.uncounted)
+        return Tail(tail, self.uncounted, self.counted)
 
     def append(self, count: int = 1_000_000) -> None:
         """Kafka has the first ``count`` and acknowledges them."""
@@ -547,6 +548,26 @@ def test_what_a_killed_predecessor_delivered_and_did_not_count_is_counted_once(t
     assert desk.durable == [before, after]
     desk.take_in(record(3), record(1))
     assert desk.delivery.counts["xqc"] == {"delivered": 3, "duplicate": 2}
+    desk.spool.close()
+
+
+def test_what_a_killed_predecessor_counted_and_told_no_reader_is_not_counted_again(tmp_path: Path) -> None:
+    keys = {key_of("xqc", f"id-{number}") for number in range(1, 4)}
+    sink = ScriptedSink(reachable=False, tail=keys)
+    sink.counted = keys
+    desk = Desk(tmp_path, sink)
+    before = desk.take_in(record(1))
+    sink.reachable = True
+    desk.work()
+    after = desk.take_in(record(2))
+    desk.work()
+    assert desk.delivery.counts["xqc"] == {}
+    assert desk.durable == [before, after]
+    # From here on it is another copy.
+    desk.take_in(record(1), record(2))
+    desk.work(KEEP_TAIL_SECONDS)
+    desk.take_in(record(3))
+    assert desk.delivery.counts["xqc"] == {"duplicate": 3}
     desk.spool.close()
 
 
