@@ -14,7 +14,15 @@ SOURCES = sorted(
 PURE = {"irc_line", "chat_message", "timing", "errors", "channel_list", "handoff", "emotes"}
 PURE |= {"event_tags", "event_base", "usernotices", "sub_notices", "twitch_events", "event_fields"}
 PURE |= {"event_ids", "event_shapes", "event_parser", "event_line"}
-KAFKA_EDGE = {"kafka_client", "kafka_connection", "kafka_sink", "kafka_tail", "kafka_follow", "kafka_trial"}
+KAFKA_EDGE = {
+    "kafka_client",
+    "kafka_connection",
+    "kafka_sink",
+    "kafka_tail",
+    "kafka_follow",
+    "kafka_trial",
+    "kafka_wakeups",
+}
 KAFKA_EDGE |= {"kafka_presence"}
 IMPURE_MODULES = {"socket", "os", "loguru", "irc", "kafka", "selectors", "subprocess", "dotenv"}
 

@@ -4,6 +4,7 @@ import functools
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from workers.kafka_client import (
     or_unavailable,
 )
 from workers.kafka_tail import Tail, read_tail
+from workers.kafka_wakeups import GatheringClient
 
 PARTITIONS_CHECK_SECONDS = 5.0
 # kafka-python asks the broker for the topic so often, whether there is something to send or not.
@@ -42,6 +44,7 @@ NO_DELIVERY_TIMEOUT_MS = 2**31 - 1
 @dataclass(frozen=True)
 class _Opened:
     producer: KafkaProducer
+    client: GatheringClient
     partition_counts: dict[str, int]
     tail: Tail | None
 
@@ -69,6 +72,7 @@ class KafkaConnection:
         """Why there is none and what to do; empty while there is one, or the first is being made."""
         self.must_read_back = True
         """Whether the next connection begins with reading the newest records back."""
+        self._client: GatheringClient | None = None
         self._settings = settings
         self._wake = wake
         self._clock = clock
@@ -115,6 +119,7 @@ class KafkaConnection:
             return None
         self.trouble = ""
         self.producer = opened.producer
+        self._client = opened.client
         self._heard_at = self._clock()
         self._partition_counts = opened.partition_counts
         self._partitions.clear()
@@ -123,6 +128,10 @@ class KafkaConnection:
             self.must_read_back = False
             self._counted = {}
         return opened.tail
+
+    def together(self) -> AbstractContextManager[None]:
+        """What is sent meanwhile goes out at the end, in one request for each broker."""
+        return nullcontext() if self._client is None else self._client.together()
 
     def due_seconds(self) -> float | None:
         """Seconds until there is something to do or to tell without being woken; None for no such time."""
@@ -183,7 +192,13 @@ class KafkaConnection:
         def work() -> _Opened:
             ensure_topics(self._settings)
             tail = read_tail(self._settings, self._counted) if read_back else None
-            producer = KafkaProducer(**self._producer_options())
+            clients: list[GatheringClient] = []
+
+            def client(**options: Any) -> GatheringClient:
+                clients.append(GatheringClient(**options))
+                return clients[-1]
+
+            producer = KafkaProducer(**self._producer_options(), kafka_client=client)
             try:
                 counts = {
                     topic: count_partitions(producer.partitions_for(topic)) for topic in self._settings.topics
@@ -195,7 +210,7 @@ class KafkaConnection:
             producer._metadata.add_listener(self._on_answer)
             if self._closed:
                 _close(producer, 0)
-            return _Opened(producer, counts, tail)
+            return _Opened(producer, clients[0], counts, tail)
 
         return or_unavailable(self._settings, work)
 

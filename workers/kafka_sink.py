@@ -9,6 +9,7 @@ therefore begins with reading the newest records back.
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from kafka import errors as kafka_errors
@@ -159,6 +160,10 @@ class KafkaSink:
         """What a new connection has read back; None when nothing new."""
         tail, self._tail = self._tail, None
         return tail
+
+    def together(self) -> AbstractContextManager[None]:
+        """What is sent meanwhile goes out at the end, in few requests."""
+        return self._connection.together()
 
     def send(self, record: Record, token: Any) -> None:
         """Take a record over; ``collect`` gives ``token`` back with the outcome."""

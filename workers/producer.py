@@ -120,8 +120,10 @@ class Producer:
         for key, _events in self._selector.select(seconds):
             key.data()
         arrived, self._arrived = self._arrived, []
-        for record, batch in arrived:
-            self._delivery.take_in(record, batch)
+        if arrived:
+            with self._sink.together():
+                for record, batch in arrived:
+                    self._delivery.take_in(record, batch)
 
     def _tell_about_kafka(self) -> None:
         trouble = self._sink.trouble

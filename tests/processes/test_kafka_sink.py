@@ -21,6 +21,7 @@ with warnings.catch_warnings():
 
     from workers.kafka_connection import KafkaConnection
     from workers.kafka_sink import KafkaSink, Outcome
+    from workers.kafka_wakeups import GatheringClient
 
 
 def record(number: int, channel: str = "xqc", size: int = 200, days_ago: int = 0) -> Record:
@@ -144,6 +145,35 @@ def test_a_record_over_the_clients_own_limit_is_refused_too(
     sink.send(record(2), 2)
     assert {outcome.token: outcome.refused is None for outcome in collect(sink, 2)} == {1: False, 2: True}
     sink.close(1)
+
+
+def test_what_is_sent_together_goes_out_in_one_request(
+    tmp_path: Path, topic: KafkaReader, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    send = GatheringClient.send
+
+    def counted(client: GatheringClient, node_id: Any, request: Any, **more: Any) -> Any:
+        asked.append(type(request).__name__)
+        return send(client, node_id, request, **more)
+
+    monkeypatch.setattr(GatheringClient, "send", counted)
+    sink = sink_for(tmp_path, topic, broker, producer_options={"metadata_max_age_ms": 600_000})
+    connect(sink)
+    channels = [f"channel{number}" for number in range(12)]
+    for round_ in range(2):
+        asked.clear()
+        with sink.together():
+            for channel in channels:
+                sink.send(record(round_, channel), None)
+                # The other thread gets its turn.
+                time.sleep(0.005)
+        collect(sink, len(channels))
+    assert asked == ["ProduceRequest"]
+    sink.close(1)
+    for channel in channels:
+        topic.wait_for(channel, 2)
+    assert len({topic.by_channel[channel][0].partition for channel in channels}) > 1
 
 
 def test_what_kafka_python_gives_up_is_sent_again_and_is_there_once(tmp_path: Path, own: Broker) -> None:
