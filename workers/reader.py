@@ -33,8 +33,10 @@ from workers.twitch_session import SessionListener, TwitchSession
 # At the stop what the producer does not take goes to the spool; without a producer there is less to wait for.
 STOP_HANDOFF_SECONDS = 4.0
 STOP_ALONE_SECONDS = 0.5
-# Waking up costs more than reading a line: what comes so soon after the last reading waits for more to come.
+# Waking up costs more than reading a line: where readings follow each other so soon each waits for more.
 GATHER_SECONDS = 0.004
+# So many in a row; two may be chance, and waiting is one more wake-up.
+GATHER_AFTER_READINGS = 3
 
 
 class Reader(SessionListener):
@@ -70,6 +72,7 @@ class Reader(SessionListener):
         # Until then nothing has to be looked at but lines, monotonic seconds.
         self._look_at = 0.0
         self._read_at = 0.0
+        self._readings_in_a_row = 0
         self._uses_tls = settings.twitch_irc_url.tls
         self._presence = Presence(self._wanted, left)
         others = OtherReaders(paths.status, program)
@@ -133,9 +136,13 @@ class Reader(SessionListener):
     def _gather(self) -> None:
         now = time.monotonic()
         rest = self._read_at + GATHER_SECONDS - now
-        if rest > 0.0:
-            time.sleep(rest)
-            now += rest
+        if rest <= 0.0:
+            self._readings_in_a_row = 0
+        else:
+            self._readings_in_a_row += 1
+            if self._readings_in_a_row >= GATHER_AFTER_READINGS:
+                time.sleep(rest)
+                now += rest
         self._read_at = now
         # What was read is told at the next writing, and not only when something else asks for one.
         self._look_at = min(self._look_at, self._status.next_at)
