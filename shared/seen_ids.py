@@ -1,7 +1,7 @@
 """Which messages were already taken in, so that nothing is in the topic twice. Pure but for the clock."""
 
 import time
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable
 
 from shared.record import Record
@@ -34,7 +34,7 @@ def is_event_key(key: str) -> bool:
 class SeenIds:
     """Remembers records: those of the last ten minutes, and the newest 100,000 in any case.
 
-    At most a million are kept (about 230 MB), whatever the rate. ``clock`` gives monotonic seconds.
+    At most a million are kept (about 140 MB), whatever the rate. ``clock`` gives monotonic seconds.
     """
 
     def __init__(
@@ -48,23 +48,39 @@ class SeenIds:
         self._at_least = at_least
         self._at_most = at_most
         self._clock = clock
-        self._seen: OrderedDict[str, float] = OrderedDict()
+        self._known: set[str] = set()
+        self._in_order: deque[str] = deque()
+        # For each second: when it began, and how many of the oldest are of it.
+        self._seconds: deque[list[float]] = deque()
 
     def __len__(self) -> int:
-        return len(self._seen)
+        return len(self._known)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._seen
+        return key in self._known
 
     def add(self, key: str) -> bool:
         """Remember what ``key_of`` gave; False when it was known."""
-        seen = self._seen
-        if key in seen:
+        known = self._known
+        if key in known:
             return False
         now = self._clock()
-        seen[key] = now
-        while len(seen) > self._at_least:
-            if len(seen) <= self._at_most and now - next(iter(seen.values())) <= self._keep_seconds:
+        known.add(key)
+        self._in_order.append(key)
+        seconds = self._seconds
+        if seconds and now - seconds[-1][0] < 1.0:
+            seconds[-1][1] += 1
+        else:
+            seconds.append([now, 1])
+        while len(known) > self._at_least:
+            if len(known) <= self._at_most and now - seconds[0][0] <= self._keep_seconds:
                 break
-            seen.popitem(last=False)
+            self._forget_oldest()
         return True
+
+    def _forget_oldest(self) -> None:
+        self._known.discard(self._in_order.popleft())
+        oldest = self._seconds[0]
+        oldest[1] -= 1
+        if not oldest[1]:
+            self._seconds.popleft()
