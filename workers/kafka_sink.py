@@ -23,7 +23,7 @@ from workers.kafka_client import describe
 from workers.kafka_connection import KafkaConnection
 from workers.kafka_tail import Tail
 
-MAX_RECORDS = 20_000
+MAX_RECORDS = 10_000
 MAX_BYTES = 32 * 1024 * 1024
 _RECORD_OVERHEAD_BYTES = 500
 # A broker knows what it gets again by what it knows of the producer, and after its start it knows only

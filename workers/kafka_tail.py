@@ -20,7 +20,7 @@ from workers.kafka_client import (
     open_client,
 )
 
-RECORDS_PER_PARTITION = 30_000
+RECORDS_PER_PARTITION = 24_000
 """More than can have been sent without anybody having noted that it arrived: what kafka_sink has on its way,
 and what the producer may have delivered without having told a reader or removed it from the spool yet."""
 RECORDS_AT_MOST = 300_000

@@ -31,6 +31,10 @@ PROGRAM = "producer"
 GATHER_TIMES_COST = 6
 GATHER_AT_LEAST_SECONDS = 0.002
 GATHER_AT_MOST_SECONDS = 0.024
+# So many already make a good request.
+GATHER_FEWER_THAN = 200
+# What hundreds of readers have kept while there was no producer is not taken in all at once.
+TAKE_IN_A_ROUND = 2_000
 # For what is on its way at a stop; what Kafka has not taken by then goes to the spool.
 STOP_KAFKA_SECONDS = 2.0
 REMIND_SECONDS = 60.0
@@ -66,6 +70,8 @@ class Producer:
         )
         # Reading lets kafka-python's thread run, which would send each record alone: all are read first.
         self._arrived: list[tuple[Record, PendingBatch]] = []
+        # Where the last round has left off.
+        self._next_event = 0
         self._was_connected = False
         self._trouble = ""
         self._trouble_reminder = Reminder(REMIND_SECONDS)
@@ -107,8 +113,9 @@ class Producer:
             self._server.pause()
         elif self._delivery.may_resume:
             self._server.resume()
-        self._wait(min(wait for wait in waits if wait is not None))
-        if self._sink.pending and time.monotonic() - began < GATHER_AT_MOST_SECONDS:
+        taken = self._wait(min(wait for wait in waits if wait is not None))
+        is_quick = time.monotonic() - began < GATHER_AT_MOST_SECONDS
+        if self._sink.pending and taken < GATHER_FEWER_THAN and is_quick:
             self._gather()
 
     def _gather(self) -> None:
@@ -116,14 +123,25 @@ class Producer:
         cost, self._used = used - self._used, used
         time.sleep(min(max(GATHER_TIMES_COST * cost, GATHER_AT_LEAST_SECONDS), GATHER_AT_MOST_SECONDS))
 
-    def _wait(self, seconds: float) -> None:
-        for key, _events in self._selector.select(seconds):
+    def _wait(self, seconds: float) -> int:
+        """Take in what arrives in that time, at least what is there; the number of records."""
+        events = self._selector.select(seconds)
+        start, self._next_event = self._next_event, 0
+        for number, (key, _events) in enumerate((*events[start:], *events[:start]), start=start + 1):
             key.data()
+            if len(self._arrived) >= TAKE_IN_A_ROUND:
+                # The others are still there in the next round, and come first.
+                self._next_event = number % len(events)
+                break
         arrived, self._arrived = self._arrived, []
         if arrived:
             with self._sink.together():
                 for record, batch in arrived:
                     self._delivery.take_in(record, batch)
+        return len(arrived)
+
+    def _wait_for_kafka(self) -> None:
+        self._wait(0.05)
 
     def _tell_about_kafka(self) -> None:
         trouble = self._sink.trouble
@@ -146,7 +164,7 @@ class Producer:
         # It stays readable, and would wake the loop without end.
         self._selector.unregister(stop)
         deadline = Deadline(STOP_KAFKA_SECONDS)
-        left = self._delivery.finish(lambda: self._wait(0.05), lambda: not deadline.passed())
+        left = self._delivery.finish(self._wait_for_kafka, lambda: not deadline.passed())
         self._server.acknowledge_all()
         if self._spool.messages:
             logger.warning(

@@ -30,7 +30,7 @@ _AWAKE = "awake"
 _CAPABILITIES = b"CAP REQ :twitch.tv/tags twitch.tv/commands\r\n"
 _READ_BYTES = 64 * 1024
 # Reads of one round: a flood must not keep the loop from handing off.
-_READS_A_ROUND = 16
+_READS_A_ROUND = 4
 # What the library's dispatch is good for here; anything else would only cost.
 _FOR_THE_LIBRARY = frozenset({"PING", "001", "JOIN", "PART", "NOTICE", "ROOMSTATE", "366", "RECONNECT"})
 _LOGIN_REFUSALS = (
