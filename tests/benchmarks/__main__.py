@@ -25,7 +25,7 @@ from tests.processes.service import free_port
 
 MICRO = "micro"
 # These only when they are asked for.
-LEFT_OUT = ("two",)
+LEFT_OUT = ("two", "long")
 MICRO_ROUNDS = 5
 _SHOWN = (names.RATE, names.CPU, names.P50, names.P99, names.CORE, names.MEMORY_EACH, names.START)
 

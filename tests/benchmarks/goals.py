@@ -48,6 +48,13 @@ def grown(name: str) -> Callable[[Results], float | None]:
     return measure
 
 
+def _kept(results: Results) -> float | None:
+    first, last = (
+        results.median(names.LONG, OURS, name) for name in (names.MEMORY_AT_FIRST, names.MEMORY_AT_LAST)
+    )
+    return divide(last, first)
+
+
 _BATCHED = f"× {NODE_BATCHED}"
 _REPLACED = f"× {NODE_REPLACED}"
 _FEWER = f"× that with {FEW}"
@@ -87,4 +94,5 @@ GOALS = (
     Goal(names.IDLE, "CPU", 6.0, "% of a core", median(names.IDLE, names.CORE), digits=1),
     Goal(_GROWN, "CPU a channel", 1.15, _FEWER, grown(names.CORE_EACH)),
     Goal(_GROWN, "memory a channel", 1.15, _FEWER, grown(names.MEMORY_EACH)),
+    Goal(names.LONG, "memory at the end", 1.02, "× that after a third", _kept),
 )

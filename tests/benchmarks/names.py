@@ -10,6 +10,7 @@ SINGLE = "1 channel × 100/s"
 BURST = "burst, 4 channels × 25,000"
 QUICK_BURST = "burst, 4 channels × 5,000"
 IDLE = "50 channels × 1/s"
+LONG = "half an hour, 50 channels × 2/s"
 TWO = "20 channels × 50/s, two readers each"
 GROWTH = "growth, a message a second and channel"
 GROWTH_SIZES = (20, 50, 100, 200)
@@ -28,6 +29,8 @@ CORE = "% of a core"
 CORE_EACH = "% of a core a channel"
 MEMORY = "memory, MB"
 MEMORY_EACH = "memory, MB a channel"
+MEMORY_AT_FIRST = "memory after a third of the time, MB"
+MEMORY_AT_LAST = "memory at the end, MB"
 ROOT_CORE = "supervisord's % of a core"
 ROOT_MEMORY = "supervisord's memory, MB"
 PROCESSES = "processes"
@@ -44,6 +47,8 @@ DIGITS = {
     CORE_EACH: 3,
     MEMORY: 1,
     MEMORY_EACH: 2,
+    MEMORY_AT_FIRST: 1,
+    MEMORY_AT_LAST: 1,
     ROOT_CORE: 2,
     ROOT_MEMORY: 1,
     PROCESSES: 0,

@@ -71,6 +71,31 @@ def steady(per_second: float, seconds: float, growing: bool = False) -> Callable
     return measure
 
 
+def long(per_second: float, minutes: int) -> Callable[[Trial], Figures]:
+    """All channels at that pace, minute after minute; a third of the time has to be ten minutes at least.
+
+    By then the producer remembers as many ids as it ever will at that pace.
+    """
+
+    def measure(trial: Trial) -> Figures:
+        before, began = usage(trial.running.root), time.monotonic()
+        memory: list[float] = []
+        whole: list[Figures] = []
+        for minute in range(minutes):
+            count = trial.source.play(f"minute{minute}", trial.channels, per_second, 60.0)
+            whole.append(_completeness(trial.arrivals.wait(f"minute{minute}", count), count))
+            memory.append(usage(trial.running.root, with_memory=True).pss / 1e6)
+        used = usage(trial.running.root).cpu_seconds - before.cpu_seconds
+        return {
+            names.CORE: used / (time.monotonic() - began) * 100,
+            names.MEMORY_AT_FIRST: memory[minutes // 3 - 1],
+            names.MEMORY_AT_LAST: memory[-1],
+            **{name: sum(one[name] for one in whole) for name in (names.LOST, names.DOUBLED)},
+        }
+
+    return measure
+
+
 def burst(each: int) -> Callable[[Trial], Figures]:
     """So many messages in each channel, as fast as they are taken."""
 
@@ -107,7 +132,7 @@ def _completeness(arrived: Arrived, count: int) -> Figures:
 
 
 def full() -> dict[str, Scenario]:
-    """By the word for ``--only``; ``two`` is run only when it is asked for."""
+    """By the word for ``--only``; ``two`` and ``long`` are run only when they are asked for."""
     return {
         "steady": Scenario(names.STEADY, (20,), steady(50.0, 6.0)),
         "single": Scenario(names.SINGLE, (1,), steady(100.0, 6.0)),
@@ -128,6 +153,7 @@ def full() -> dict[str, Scenario]:
             most_rounds=1,
             only_ours=True,
         ),
+        "long": Scenario(names.LONG, (50,), long(2.0, minutes=30), most_rounds=1, only_ours=True),
         "two": Scenario(names.TWO, (20,), steady(50.0, 6.0), only_ours=True, readers=2),
     }
 
