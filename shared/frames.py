@@ -11,7 +11,7 @@ from shared.errors import HandoffError
 
 MAX_FRAME_BYTES = 4 * 1024 * 1024
 _LENGTH = struct.Struct("!i")
-_READ_BYTES = 64 * 1024
+_READ_BYTES = 256 * 1024
 
 
 class FrameSocket:

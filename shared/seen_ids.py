@@ -32,7 +32,7 @@ def is_event_key(key: str) -> bool:
 
 
 class SeenIds:
-    """Remembers records: those of the last ten minutes, and the newest 100,000 in any case.
+    """Remembers records: those of the last ten minutes, to the second, and the newest 100,000 in any case.
 
     At most a million are kept (about 140 MB), whatever the rate. ``clock`` gives monotonic seconds.
     """

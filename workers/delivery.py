@@ -9,6 +9,7 @@ import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from loguru import logger
@@ -46,6 +47,7 @@ class Sink(Protocol):
     def full(self) -> bool: ...  # noqa: D102
     @property
     def has_room(self) -> bool: ...  # noqa: D102
+    def together(self) -> AbstractContextManager[None]: ...  # noqa: D102
     def send(self, record: Record, token: object) -> None: ...  # noqa: D102
     def collect(self) -> list[Outcome]: ...  # noqa: D102
     def take_tail(self) -> Tail | None: ...  # noqa: D102
@@ -68,7 +70,8 @@ class Delivery:
     """Owns every record between the hand-off and Kafka.
 
     ``is_durable`` is called once for each record that was taken in, with its batch. ``copies`` is how many
-    readers a channel has. ``takes_events`` says whether there is a topic for events. ``clock`` gives
+    readers a channel has. ``after_kill``: a predecessor may not have told readers of all that it counted.
+    ``takes_events`` says whether there is a topic for events. ``clock`` gives
     monotonic seconds, ``wall_clock_ms`` the time that readers stamp records with. One thread calls the
     methods; none of them blocks but for a commit to the disk.
     """
@@ -80,6 +83,7 @@ class Delivery:
         is_durable: Callable[[PendingBatch], None],
         copies: int = 1,
         takes_events: bool = False,
+        after_kill: bool = True,
         clock: Callable[[], float] = time.monotonic,
         wall_clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -118,6 +122,7 @@ class Delivery:
         self._spool_fails = False
         self._spool_reminder = Reminder(REMIND_SECONDS, clock)
         self._takes_events = takes_events
+        self._after_kill = after_kill
         self._no_topic_reminder = Reminder(REMIND_SECONDS, clock)
         # Whether a new record goes straight to Kafka; it cannot change between two rounds of `work`.
         self._is_direct = False
@@ -148,15 +153,15 @@ class Delivery:
     @property
     def must_pause(self) -> bool:
         """True while nothing should be taken in."""
-        if self._is_direct and self._merging < MAX_RECORDS:
-            return self._sink.full
+        if self._is_direct:
+            return self._sink.full or len(self._in_flight) + self._merging >= MAX_RECORDS
         return len(self._buffer) + self._merging >= MAX_RECORDS or self._buffer_bytes >= MAX_BYTES
 
     @property
     def may_resume(self) -> bool:
         """True when there is room again after ``must_pause``."""
-        if self._is_direct and self._merging < MAX_RECORDS // 2:
-            return self._sink.has_room
+        if self._is_direct:
+            return self._sink.has_room and len(self._in_flight) + self._merging <= MAX_RECORDS // 2
         return len(self._buffer) + self._merging <= MAX_RECORDS // 2 and self._buffer_bytes <= MAX_BYTES // 2
 
     def take_in(self, record: Record, batch: PendingBatch) -> None:
@@ -252,8 +257,9 @@ class Delivery:
         return 0 if self._merger is None else len(self._merger)
 
     def _forward_all(self, items: Iterable[_Item]) -> None:
-        for item in items:
-            self._forward(item)
+        with self._sink.together():
+            for item in items:
+                self._forward(item)
 
     def _forward(self, item: _Item) -> None:
         if self._is_direct:
@@ -263,9 +269,10 @@ class Delivery:
             self._buffer_bytes += len(item.record.value)
 
     def _leave_out(self, key: str, record: Record, batch: PendingBatch, known: _Item | None) -> None:
-        if key in self._counted:
+        if known is None and key in self._counted:
             self._counted.discard(key)
         else:
+            # While the first copy still waits here it is that one which was counted.
             self.counts[record.channel][_named("duplicate", record)] += 1
         if known is not None and known.batches:
             # It is durable when the first copy is: until then its reader keeps this one.
@@ -340,7 +347,9 @@ class Delivery:
             self._seen.add(key)
         for key, channel in tail.uncounted.items():
             self.counts[channel]["events_delivered" if is_event_key(key) else "delivered"] += 1
-        self._counted = tail.counted | tail.uncounted.keys()
+        self._counted = set(tail.uncounted)
+        if self._after_kill:
+            self._counted |= tail.counted
         if self._spool.unsent or self._buffer or self._merging:
             self._in_topic |= tail.keys
         # Longer than anything is held to be merged, and than readers need to come back.
@@ -384,7 +393,12 @@ class Delivery:
 
     def _drain(self) -> None:
         """Send from the spool what there is room for."""
-        for row, record in self._spool.read_on(_DRAIN_ROWS):
+        rows = self._spool.read_on(_DRAIN_ROWS)
+        with self._sink.together():
+            self._send_rows(rows)
+
+    def _send_rows(self, rows: Iterable[tuple[int, Record]]) -> None:
+        for row, record in rows:
             if row in self._sent_rows:
                 continue
             if record.type and not self._takes_events:
@@ -398,11 +412,12 @@ class Delivery:
                 self._send(_Item(key, record, [], row))
 
     def _send_buffer(self) -> None:
-        for item in list(self._buffer.values()):
-            if self._sink.full:
-                return
-            self._unbuffer(item)
-            self._send_unless_there(item)
+        with self._sink.together():
+            for item in list(self._buffer.values()):
+                if self._sink.full:
+                    return
+                self._unbuffer(item)
+                self._send_unless_there(item)
 
     def _unbuffer(self, item: _Item) -> None:
         del self._buffer[item.key]

@@ -130,7 +130,7 @@ class KafkaConnection:
         return opened.tail
 
     def together(self) -> AbstractContextManager[None]:
-        """What is sent meanwhile goes out at the end, in one request for each broker."""
+        """What is sent meanwhile goes out at the end at the latest, mostly in one request for each broker."""
         return nullcontext() if self._client is None else self._client.together()
 
     def due_seconds(self) -> float | None:

@@ -162,7 +162,7 @@ class KafkaSink:
         return tail
 
     def together(self) -> AbstractContextManager[None]:
-        """What is sent meanwhile goes out at the end, in few requests."""
+        """What is sent meanwhile goes out at the end at the latest, in few requests."""
         return self._connection.together()
 
     def send(self, record: Record, token: Any) -> None:

@@ -9,7 +9,7 @@ from kafka.net import KafkaNetClient
 
 
 class GatheringClient(KafkaNetClient):  # type: ignore[misc]
-    """Makes one request of what is sent together; to be given to a producer as its ``kafka_client``.
+    """Makes few requests of what is sent together; to be given to a producer as its ``kafka_client``.
 
     A producer wakes its thread up for the first record of each partition. The thread then makes a request of
     that one record while the others are still being put together.
@@ -23,7 +23,7 @@ class GatheringClient(KafkaNetClient):  # type: ignore[misc]
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """What this thread sends meanwhile goes out at the end."""
+        """What this thread sends meanwhile wakes the other one up at the end; it may be awake by itself."""
         self._has_woken = False
         self._sending = threading.get_ident()
         try:

@@ -26,7 +26,7 @@ from workers.delivery import Delivery
 from workers.kafka_sink import KafkaSink
 
 PROGRAM = "producer"
-# A busy producer waits after each round for more to come, as a request of many records costs little more than
+# A busy producer waits after each small round for more, as a request of many records costs little more than
 # one of a single record: so long that it and kafka-python take a seventh of a processor, within these bounds.
 GATHER_TIMES_COST = 6
 GATHER_AT_LEAST_SECONDS = 0.002
@@ -50,6 +50,8 @@ class Producer:
         self._waker = Waker()
         self._status = StatusFile(paths.status, PROGRAM)
         left = self._status.left(ProducerReport)
+        # An ordered stop tells the readers everything.
+        was_killed = left is not None and not left.head.stopped
         self._topics = " and ".join(f"topic {topic}" for topic in settings.topics)
         self._before = left.report if left else ProducerReport()
         """Totals to go on with."""
@@ -67,6 +69,7 @@ class Producer:
             self._server.record_is_durable,
             copies=settings.readers_per_channel,
             takes_events=bool(settings.kafka_topic_chat_events),
+            after_kill=was_killed,
         )
         # Reading lets kafka-python's thread run, which would send each record alone: all are read first.
         self._arrived: list[tuple[Record, PendingBatch]] = []
@@ -130,7 +133,7 @@ class Producer:
         for number, (key, _events) in enumerate((*events[start:], *events[:start]), start=start + 1):
             key.data()
             if len(self._arrived) >= TAKE_IN_A_ROUND:
-                # The others are still there in the next round, and come first.
+                # The others are still there in the next round, which goes on from here.
                 self._next_event = number % len(events)
                 break
         arrived, self._arrived = self._arrived, []

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from shared.seen_ids import key_of
 from shared.spool import Spool, leave_rest
 from tests.shared.handoff_loop import record
 from workers.delivery import KEEP_TAIL_SECONDS, Delivery
-from workers.kafka_sink import Outcome
+from workers.kafka_sink import MAX_RECORDS, Outcome
 from workers.kafka_tail import Tail
 from workers.outage import SPOOL_AFTER_SECONDS
 
@@ -37,6 +38,9 @@ class ScriptedSink:
         self.sent: list[tuple[Record, object]] = []
         self.outcomes: list[Outcome] = []
         self.topic: list[Record] = []
+
+    def together(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def send(self, one: Record, token: object) -> None:
         self.sent.append((one, token))
@@ -69,6 +73,7 @@ class Desk:
         max_bytes: int = PLENTY,
         copies: int = 1,
         takes_events: bool = False,
+        after_kill: bool = True,
     ) -> None:
         self.now = 1000.0
         self.sink = sink
@@ -81,6 +86,7 @@ class Desk:
             self.durable.append,
             copies,
             takes_events,
+            after_kill,
             clock=lambda: self.now,
             wall_clock_ms=lambda: int(self.now * 1000),
         )
@@ -568,6 +574,57 @@ def test_what_a_killed_predecessor_counted_and_told_no_reader_is_not_counted_aga
     desk.work(KEEP_TAIL_SECONDS)
     desk.take_in(record(3))
     assert desk.delivery.counts["xqc"] == {"duplicate": 3}
+    desk.spool.close()
+
+
+def test_a_predecessor_that_stopped_in_order_has_told_its_readers_what_it_counted(tmp_path: Path) -> None:
+    keys = {key_of("xqc", f"id-{number}") for number in range(1, 4)}
+    sink = ScriptedSink(tail=keys)
+    sink.counted = keys
+    desk = Desk(tmp_path, sink, after_kill=False)
+    desk.work()
+    # So this is a copy: of the other reader, or fetched.
+    desk.take_in(record(1))
+    assert desk.delivery.counts["xqc"] == {"duplicate": 1}
+    desk.spool.close()
+
+
+@pytest.mark.parametrize("was_counted", [True, False])
+def test_what_two_readers_send_again_after_a_kill_is_counted_once(tmp_path: Path, was_counted: bool) -> None:
+    key = key_of("xqc", "id-1")
+    sink = ScriptedSink(reachable=False, tail={key})
+    if was_counted:
+        sink.counted = {key}
+    else:
+        sink.uncounted = {key: "xqc"}
+    desk = Desk(tmp_path, sink, copies=2)
+    first = desk.take_in(record(1), session=Session("reader-xqc"))
+    sink.reachable = True
+    desk.work()
+    # The first one still waits to be merged.
+    second = desk.take_in(record(1), session=Session("reader-xqc-2"))
+    desk.work(10.0)
+    assert desk.delivery.counts["xqc"] == {"duplicate": 1} | ({} if was_counted else {"delivered": 1})
+    assert desk.durable == [first, second]
+    desk.spool.close()
+
+
+def test_what_waits_to_be_merged_counts_with_what_is_on_its_way(tmp_path: Path) -> None:
+    sink = ScriptedSink(tail=set())
+    desk = Desk(tmp_path, sink, copies=2)
+    desk.work()
+    readers = [Session("reader-xqc"), Session("reader-xqc-2")]
+    half = range(MAX_RECORDS // 2 + 1)
+    for one in readers:
+        desk.take_in(*(record(number) for number in half), session=one)
+    desk.work(10.0)
+    assert len(sink.sent) == len(half)
+    assert not desk.delivery.must_pause
+    desk.take_in(*(record(len(half) + number) for number in half), session=readers[0])
+    assert desk.delivery.must_pause
+    sink.append()
+    desk.work()
+    assert not desk.delivery.must_pause
     desk.spool.close()
 
 
