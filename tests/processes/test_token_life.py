@@ -125,8 +125,9 @@ def test_an_account_that_twitch_refuses_is_named_after_three_fresh_tokens(
     wait_until(
         lambda: "the account or the scope is at fault" in signed_in.log("reader-alpha"), signed_in.logs
     )
-    refused = [login.password for login in twitch.logins][:3]
-    assert len(set(refused)) == 3
+    # One that is slow to be renewed may be tried once more.
+    refused = {login.password for login in twitch.logins}
+    assert len(refused) >= 3
     assert set(twitch_id.uses.values()) == {1}
     twitch.behaviour.valid_tokens = twitch_id.is_valid
     twitch.wait_joined("alpha", timeout=30)

@@ -78,6 +78,8 @@ def test_a_channel_that_only_the_new_connection_was_in_is_left_with_it(
     twitch.behaviour.mute_channels.add("alpha")
     twitch.reconnect()
     loop.run_until(lambda: loop.told[3:] == [("in", "beta")])
+    # The fake knows it only once its answer is on the way.
+    twitch.wait_joined("beta")
     (new,) = twitch.in_channel("beta")
     twitch.close_connection(new.number)
     loop.run_until(lambda: loop.told[4:] == [("out", "beta")])
