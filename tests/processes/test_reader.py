@@ -164,6 +164,7 @@ def test_a_notice_that_both_connections_say_at_a_reconnect_is_one_event(
         # The old connection is left when its answer is overdue, which gives time to say something to both.
         twitch.behaviour.answers_ping = False
         twitch.reconnect()
+        twitch.wait_joined("alpha", 2)
         # What the old one has heard before that says nothing of what it may have missed since.
         twitch.wait_for(
             lambda: any(LAST_WORDS.encode() in line.raw for line in twitch.lines), 20, "the old one is asked"

@@ -1,7 +1,6 @@
 """When the thread of kafka-python wakes up, without a broker."""
 
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 
@@ -25,7 +24,6 @@ class Waiting:
     """A thread that waits in the client, until something wakes it up."""
 
     def __init__(self, client: GatheringClient) -> None:
-        self.began = time.monotonic()
         self.thread = threading.Thread(target=client.poll, args=(LONG_MS,))
         self.thread.start()
 
