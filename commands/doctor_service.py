@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 from commands.doctor_point import Point, bad, good
 from shared import supervisord
-from shared.channel_list import reader_name
+from shared.channel_list import group_name, names_of_copies, reader_name
 from shared.errors import SupervisordUnavailable
 from shared.paths import Paths
+from shared.reader_groups import numbers_by_login, read_groups
 from shared.settings import Settings
 from shared.supervisord import Program
 
@@ -22,6 +23,7 @@ class Service:
         self.trouble = ""
         """Why it tells nothing."""
         self.programs: dict[str, Program] = {}
+        self._group_numbers = numbers_by_login(read_groups(paths.groups))
         try:
             self.programs = {one.name: one for one in supervisord.programs(paths.supervisor_socket)}
         except SupervisordUnavailable as error:
@@ -50,8 +52,13 @@ class Service:
         """Programs that channel-sync should have added by now."""
         if settings is None:
             return []
-        copies = range(1, settings.readers_per_channel + 1)
-        wanted = [reader_name(channel, copy) for channel in channels for copy in copies]
+        copies = settings.readers_per_channel
+        numbers = self._group_numbers if settings.channels_per_reader > 1 else {}
+        readers = [
+            group_name(numbers[channel]) if channel in numbers else reader_name(channel)
+            for channel in channels
+        ]
+        wanted = [name for one in dict.fromkeys(readers) for name in names_of_copies(one, copies)]
         wanted += ["kafka"] if settings.kafka_is_embedded else []
         return [name for name in wanted if name not in self.programs]
 

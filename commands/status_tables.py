@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from shared.channel_list import is_reader
 from shared.overview import Channel, Overview, Worker
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -21,8 +22,8 @@ _GAPS_NAMED = 5
 def show(overview: Overview, height: int | None = None) -> RenderableType:
     """Everything; ``height`` bounds it to so many lines, the channels in trouble first."""
     channels: Sequence[Channel] = overview.channels
-    workers: Sequence[Worker] = [one for one in overview.workers if not one.name.startswith("reader-")]
-    readers = [one for one in overview.workers if one.name.startswith("reader-")]
+    workers: Sequence[Worker] = [one for one in overview.workers if not is_reader(one.name)]
+    readers = [one for one in overview.workers if is_reader(one.name)]
     workers = [*workers, *(one for one in readers if one.state != "RUNNING")]
     lines = list(_lines(overview))
     hidden = 0

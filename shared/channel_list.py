@@ -9,7 +9,28 @@ LOGIN = re.compile(r"[a-z0-9_]{1,25}")
 
 def reader_name(login: str, copy: int = 1) -> str:
     """Name of the supervised program that reads ``login``; ``copy`` above 1 for a further one."""
-    return f"reader-{login}" if copy == 1 else f"reader-{login}-{copy}"
+    return _of_copy(f"reader-{login}", copy)
+
+
+def group_name(number: int, copy: int = 1) -> str:
+    """Name of a program that reads several channels, the group of that number; ``copy`` as above."""
+    return _of_copy(f"readers-{number}", copy)
+
+
+def names_of_copies(program: str, copies: int) -> list[str]:
+    """Names of all the ``copies`` programs that read what the reader ``program`` reads, itself among them."""
+    # No login has a hyphen.
+    first = "-".join(program.split("-")[:2])
+    return [_of_copy(first, copy) for copy in range(1, copies + 1)]
+
+
+def is_reader(program: str) -> bool:
+    """Whether the supervised program of that name reads chat."""
+    return program.startswith(("reader-", "readers-"))
+
+
+def _of_copy(name: str, copy: int) -> str:
+    return name if copy == 1 else f"{name}-{copy}"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import contextlib
 import socket
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +63,10 @@ class HandoffClient:
     def pending(self) -> int:
         """Records that are not durable yet."""
         return self._outbox.pending
+
+    def pending_by_channel(self) -> Counter[str]:
+        """The same, of each channel."""
+        return self._outbox.pending_by_channel()
 
     @property
     def oldest_ms(self) -> int | None:

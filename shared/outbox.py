@@ -24,11 +24,11 @@ _RECORD_OVERHEAD_BYTES = 250
 class _Encoded:
     """A batch, encoded once and kept until it is durable."""
 
-    __slots__ = ("count", "frame", "number", "oldest_ms")
+    __slots__ = ("channels", "frame", "number", "oldest_ms")
 
     def __init__(self, number: int, records: list[Record], frame: bytes) -> None:
         self.number = number
-        self.count = len(records)
+        self.channels = [record.channel for record in records]
         self.oldest_ms = records[0].received_ms
         self.frame = frame
 
@@ -66,6 +66,13 @@ class Outbox:
             return self._batches[0].oldest_ms
         return self._gathered[0].received_ms if self._gathered else None
 
+    def pending_by_channel(self) -> Counter[str]:
+        """How many of each channel are not durable yet."""
+        counts = Counter(record.channel for record in self._gathered)
+        for batch in self._batches:
+            counts.update(batch.channels)
+        return counts
+
     def put(self, record: Record) -> None:
         """Take a record over."""
         self._gathered.append(record)
@@ -94,7 +101,7 @@ class Outbox:
         while self._batches and self._batches[0].number <= number:
             batch = self._batches.popleft()
             self._batches_bytes -= len(batch.frame)
-            self.pending -= batch.count
+            self.pending -= len(batch.channels)
             if self.on_their_way:
                 self.on_their_way -= 1
                 self.bytes_on_their_way -= len(batch.frame)
@@ -121,7 +128,7 @@ class Outbox:
 
     def _gather_anew(self) -> None:
         """Make few large batches of many small ones: a new producer shall see at once what is waiting."""
-        if sum(batch.count for batch in self._batches) > GATHER_ANEW_RECORDS:
+        if sum(len(batch.channels) for batch in self._batches) > GATHER_ANEW_RECORDS:
             return
         records = self.rest()
         self._batches.clear()
@@ -164,8 +171,8 @@ class Outbox:
             batch = self._batches[self.on_their_way]
             del self._batches[self.on_their_way]
             self._batches_bytes -= len(batch.frame)
-            self.pending -= batch.count
-            self.lost.update(record.channel for record in _records_of(batch))
+            self.pending -= len(batch.channels)
+            self.lost.update(batch.channels)
             if self._losses_reminder.is_due():
                 logger.error(
                     "outbox full: the oldest messages are dropped, {} lost so far; is the producer running?",

@@ -32,6 +32,11 @@ class Paths:
         return self.run / "programs"
 
     @property
+    def groups(self) -> Path:
+        """Which channels a reader of several has: a file per reader, which channel-sync writes."""
+        return self.run / "groups"
+
+    @property
     def status(self) -> Path:
         """One status file per worker."""
         return self.run / "status"
@@ -78,7 +83,7 @@ class Paths:
 
     def prepare(self) -> None:
         """Make the folders of ``run/`` and close them to others. Raises OSError when that is not allowed."""
-        for folder in (self.run, self.programs):
+        for folder in (self.run, self.programs, self.groups):
             folder.mkdir(mode=0o700, exist_ok=True)
         with contextlib.suppress(OSError):
             # Without it workers cannot tell about themselves, but they can work.

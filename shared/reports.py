@@ -38,6 +38,8 @@ class ChannelReport(msgspec.Struct):
     joined: bool = False
     trouble: str = ""
     """Why it is not joined; empty when it is, or nothing is known."""
+    pending: int | None = None
+    """Read and not durable yet; None: all that the reader's report says, it has no other channel."""
     received: int = 0
     last_ms: int = 0
     """When the last message was read, Unix milliseconds; 0 when there was none."""
@@ -69,7 +71,7 @@ class ChannelReport(msgspec.Struct):
 
 
 class ReaderReport(msgspec.Struct):
-    """``reader-<login>``."""
+    """``reader-<login>``, or ``readers-<number>``."""
 
     state: str = ""
     pending: int = 0
@@ -123,6 +125,8 @@ class SyncReport(msgspec.Struct):
     """The wanted ones."""
     in_line: bool = False
     """Whether supervisord was told of all of them."""
+    groups: dict[str, int] = {}
+    """The number of each channel's reader, where readers have several channels; else empty."""
 
 
 class TokenReport(msgspec.Struct):

@@ -204,6 +204,7 @@ SETTINGS = (
     Setting("KAFKA_SSL_CAFILE", "", _text, "the path of a PEM file"),
     Setting("EMBEDDED_KAFKA_PORT", "9092", _PORT, _PORT_LEGAL),
     Setting("READERS_PER_CHANNEL", "1", _number(1, 2), "1 or 2"),
+    Setting("CHANNELS_PER_READER", "1", _number(1, 100), "1 to 100"),
     Setting("SHARED_CHAT", "all", _choice("all", "own", "once"), "all, own or once"),
     Setting("BACKFILL_URL", "", _optional(_web_address), "an http:// or https:// address, or empty"),
     Setting("SPOOL_MAX_BYTES", "10737418240", _number(1_048_576, 2**62), "bytes, 1048576 or more"),
@@ -247,6 +248,7 @@ class Settings:
     kafka_ssl_cafile: str
     embedded_kafka_port: int
     readers_per_channel: int
+    channels_per_reader: int
     shared_chat: str
     backfill_url: str | None
     spool_max_bytes: int

@@ -1,10 +1,10 @@
-"""The supervised program ``channel-sync``: a reader per wanted channel, and the broker where it is embedded.
+"""The supervised program ``channel-sync``: readers for the wanted channels, the broker where it is embedded.
 
 It compares what is wanted with what supervisord runs, writes a section file for each missing program, and
-has supervisord add, start, stop and remove them by XML-RPC. Programs that stay are never touched.
+has supervisord add, start, stop and remove them by XML-RPC. Programs that stay are never touched: a reader of
+several channels follows the file that says which.
 """
 
-import re
 import selectors
 import time
 import xmlrpc.client
@@ -17,9 +17,10 @@ from loguru import logger
 from supervisor.xmlrpc import SupervisorTransport
 
 from shared.atomic_file import replace_file
-from shared.channel_list import parse_channel_list, reader_name
+from shared.channel_list import group_name, is_reader, parse_channel_list, reader_name
 from shared.errors import ServiceError
 from shared.paths import Paths
+from shared.reader_groups import Groups, assign, numbers_by_login, read_groups, write_groups
 from shared.reports import SyncReport
 from shared.settings import Settings
 from shared.status_file import StatusFile
@@ -62,8 +63,16 @@ class Program:
 
 def reader_program(login: str, copy: int, root: Path) -> Program:
     """The reader of a channel; ``copy`` above 1 for a further one. Pure."""
-    name = reader_name(login, copy)
-    arguments = f"-m workers.reader {login}" + (f" --copy {copy}" if copy > 1 else "")
+    return _reader(reader_name(login, copy), login, copy, root)
+
+
+def group_program(number: int, copy: int, root: Path) -> Program:
+    """The reader of the channels of that group; ``copy`` as above. Pure."""
+    return _reader(group_name(number, copy), f"--group {number}", copy, root)
+
+
+def _reader(name: str, what: str, copy: int, root: Path) -> Program:
+    arguments = f"-m workers.reader {what}" + (f" --copy {copy}" if copy > 1 else "")
     section = _SECTION.format(
         name=name, root=_escaped(root), arguments=arguments, priority=900, startsecs=1, stopwaitsecs=8
     )
@@ -83,14 +92,16 @@ def kafka_program(root: Path) -> Program:
     return Program("kafka", section)
 
 
-def wanted_programs(logins: tuple[str, ...], settings: Settings, root: Path) -> dict[str, Program]:
-    """Everything that shall run, by name, the broker first. Pure."""
+def wanted_programs(
+    logins: tuple[str, ...], groups: Groups, settings: Settings, root: Path
+) -> dict[str, Program]:
+    """Everything that shall run, by name, the broker first; ``groups`` where readers have several. Pure."""
     programs = [kafka_program(root)] if settings.kafka_is_embedded else []
-    programs += [
-        reader_program(login, copy, root)
-        for login in logins
-        for copy in range(1, settings.readers_per_channel + 1)
-    ]
+    copies = range(1, settings.readers_per_channel + 1)
+    if settings.channels_per_reader > 1:
+        programs += [group_program(number, copy, root) for number in groups for copy in copies]
+    else:
+        programs += [reader_program(login, copy, root) for login in logins for copy in copies]
     return {program.name: program for program in programs}
 
 
@@ -212,6 +223,8 @@ class ChannelSync:
         self._status = StatusFile(paths.status, PROGRAM)
         self._supervisord = Supervisord(paths.supervisor_socket, self._report)
         self._wanted: tuple[str, ...] = ()
+        self._groups: Groups = {}
+        self._numbers: dict[str, int] = {}
         self._applied: tuple[str, ...] | None = None
         self._apply_at = 0.0
         self._backoff = Backoff(first=0.5, longest=10.0)
@@ -235,11 +248,12 @@ class ChannelSync:
         self._status.update(self._content)
 
     def _content(self) -> SyncReport:
-        return SyncReport(list(self._wanted), self._applied == self._wanted)
+        return SyncReport(list(self._wanted), self._applied == self._wanted, self._numbers)
 
     def _apply(self, logins: tuple[str, ...]) -> None:
         try:
-            self._bring_in_line(wanted_programs(logins, self._settings, self._paths.root))
+            self._assign(logins)
+            self._bring_in_line(wanted_programs(logins, self._groups, self._settings, self._paths.root))
         except (OSError, xmlrpc.client.Error, ServiceError) as error:
             pause = self._backoff.next_seconds()
             self._apply_at = time.monotonic() + pause
@@ -250,6 +264,13 @@ class ChannelSync:
         self._backoff.reset()
         self._applied = logins
         logger.info("{} channels: {}", len(logins), ", ".join(logins) or "none, edit the channel list")
+
+    def _assign(self, logins: tuple[str, ...]) -> None:
+        """Where readers have several channels, say which. Raises OSError."""
+        size, folder = self._settings.channels_per_reader, self._paths.groups
+        self._groups = assign(logins, read_groups(folder), size) if size > 1 else {}
+        self._numbers = numbers_by_login(self._groups)
+        write_groups(folder, self._groups)
 
     def _bring_in_line(self, wanted: dict[str, Program]) -> None:
         folder = self._paths.programs
@@ -289,7 +310,7 @@ class ChannelSync:
 
 
 def _ours(name: str) -> bool:
-    return name == "kafka" or re.match(r"reader-", name) is not None
+    return name == "kafka" or is_reader(name)
 
 
 def _never_started(info: dict[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from loguru import logger
@@ -28,9 +28,8 @@ LATE_MS = 1_000
 class Absence:
     """Gives every line to the intake, behind what was missed before it; tells what is missing for good.
 
-    ``left`` is what the reader's predecessor told last: what was said since then was missed. What another
-    reader of the channel has read is not missing. ``wake`` is called from another thread when ``go_on`` has
-    something to do. ``wall_clock_ms`` gives Unix milliseconds.
+    What another reader of the channel has read is not missing. ``wake`` is called from another thread when
+    ``go_on`` has something to do. ``wall_clock_ms`` gives Unix milliseconds.
     """
 
     def __init__(
@@ -38,7 +37,6 @@ class Absence:
         settings: Settings,
         paths: Paths,
         totals: dict[str, ChannelReport],
-        left: Status[ReaderReport] | None,
         intake: Intake,
         others: OtherReaders,
         wake: Callable[[], None],
@@ -50,16 +48,32 @@ class Absence:
         self._copies = settings.readers_per_channel
         self._wall_clock_ms = wall_clock_ms
         # Those that lack something, None where they lack everything.
-        self._since: dict[str, int | None] = {channel: _since(left, channel) for channel in totals}
+        self._since: dict[str, int | None] = {}
         self._joined_at: dict[str, int] = {}
         # When what was missed was handed in: until it is durable it may be missed once more.
         self._filled_at: dict[str, int] = {}
         self._fills: dict[str, Backfill] = {}
         self.take: Callable[[IrcLine, int], None] = intake.take
         """Takes a line that was read at that time, Unix milliseconds."""
+        self._make_fill: Callable[[str, Iterable[str]], Backfill] | None = None
         if settings.backfill_url:
-            self._ask(settings.backfill_url, paths, left.report.channels if left else {}, wake)
+            self._make_fill = self._filler(settings.backfill_url, paths, wake)
             self.take = self._take
+
+    def add(self, channel: str, left: Status[ReaderReport] | None) -> None:
+        """See to the channel from here on.
+
+        ``left`` is what its last reader told last: what was said since then was missed.
+        """
+        self._since[channel] = _since(left, channel)
+        if self._make_fill is not None:
+            before = left.report.channels.get(channel) if left is not None else None
+            self._fills[channel] = self._make_fill(channel, before.last_ids if before is not None else ())
+
+    def remove(self, channel: str) -> None:
+        """Forget the channel, which was left."""
+        for known in (self._since, self._joined_at, self._filled_at, self._fills):
+            known.pop(channel, None)
 
     def begin(self, channel: str, heard_ms: int) -> None:
         """The channel was lost; all was read up to that time, Unix milliseconds."""
@@ -115,29 +129,26 @@ class Absence:
         total.absent_since_ms = NEVER_READ if since_ms is None else since_ms
         total.last_ids = fill.last_ids if fill is not None and not joined_at else []
 
-    def _ask(
-        self, url: str, paths: Paths, left: Mapping[str, ChannelReport], wake: Callable[[], None]
-    ) -> None:
-        """Let the service at ``url`` be asked about all channels from here on."""
+    def _filler(
+        self, url: str, paths: Paths, wake: Callable[[], None]
+    ) -> "Callable[[str, Iterable[str]], Backfill]":
+        """What makes the filler of a channel that asks the service at ``url``."""
         # Only here: HTTP would cost every reader memory all its life.
         from shared.fetch_gate import FetchGate
         from workers.backfill import Backfill
         from workers.recent_messages import fetch
 
         gate = FetchGate(paths.fetch_gate)
-        for channel in self._totals:
-            self._fills[channel] = Backfill(
-                channel,
-                self._intake.take,
-                functools.partial(self._tell_gap, channel),
-                functools.partial(self._count_filled, channel),
-                wake,
-                lambda name, after_ms, before_ms, deadline: fetch(
-                    url, name, after_ms, before_ms, gate, deadline
-                ),
-                wall_clock_ms=self._wall_clock_ms,
-                known_ids=left[channel].last_ids if channel in left else (),
-            )
+        return lambda channel, known_ids: Backfill(
+            channel,
+            self._intake.take,
+            functools.partial(self._tell_gap, channel),
+            functools.partial(self._count_filled, channel),
+            wake,
+            lambda name, after_ms, before_ms, deadline: fetch(url, name, after_ms, before_ms, gate, deadline),
+            wall_clock_ms=self._wall_clock_ms,
+            known_ids=known_ids,
+        )
 
     def _take(self, line: IrcLine, received_ms: int) -> None:
         fill = self._fills.get(line.params[0].lower().lstrip("#")) if line.params else None

@@ -118,7 +118,7 @@ class Intake:
     def _total_of(self, channel: str) -> ChannelReport:
         """Where to count; for what names no channel of ours it is the first one."""
         total = self._totals.get(channel)
-        return next(iter(self._totals.values())) if total is None else total
+        return next(iter(self._totals.values()), ChannelReport()) if total is None else total
 
 
 def _event_parser(settings: Settings) -> "EventParser | None":

@@ -30,6 +30,12 @@ class JoinSchedule:
         self._reserve = reserve
         self._channels = {channel: _Wanted() for channel in sorted(self.wanted)}
 
+    def want(self, wanted: Iterable[str]) -> None:
+        """From here on these are wanted; what is known of those that stay counts on."""
+        self.wanted = frozenset(wanted)
+        known = self._channels
+        self._channels = {channel: known.get(channel) or _Wanted() for channel in sorted(self.wanted)}
+
     def due(self, joined: set[str], now: float) -> tuple[list[str], float]:
         """The channels to ask for now, and the seconds until the next call makes sense."""
         ask: list[str] = []
@@ -67,8 +73,9 @@ class JoinSchedule:
         logger.warning("not in #{}: {}; next attempt in {:.0f} s", channel, reason, pause)
 
     def trouble(self, channel: str) -> str:
-        """Why the channel did not let us in; empty when it did, or has not been asked."""
-        return self._channels[channel].trouble
+        """Why the channel did not let us in; empty when it did, has not been asked, or is not wanted."""
+        state = self._channels.get(channel)
+        return state.trouble if state is not None else ""
 
     def new_connection(self) -> None:
         """Ask for every channel anew: what the old connection was refused says nothing of this one."""

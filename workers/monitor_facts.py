@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from shared.channel_list import reader_name
+from shared.channel_list import group_name, names_of_copies, reader_name
 from shared.reports import ProducerReport, ReaderReport, SyncReport, TokenReport, WatchdogReport
 from shared.status_file import STALE_SECONDS, Head
 from shared.supervisord import Program
@@ -58,4 +58,10 @@ class Facts:
 
     def readers_of(self, channel: str) -> list[str]:
         """The programs that read the channel."""
-        return [reader_name(channel, copy) for copy in range(1, self.copies + 1)]
+        return readers_of(self.sync, channel, self.copies)
+
+
+def readers_of(sync: SyncReport, channel: str, copies: int) -> list[str]:
+    """The programs that read a wanted channel, of which there are so many."""
+    group = sync.groups.get(channel)
+    return names_of_copies(reader_name(channel) if group is None else group_name(group), copies)

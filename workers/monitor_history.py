@@ -18,13 +18,13 @@ Losses = Mapping[tuple[str, str], int]
 
 @dataclass(frozen=True)
 class Sample:
-    """Totals at one time, monotonic seconds; what a reader has read is by its program's name.
+    """Totals at one time, monotonic seconds; what was read is by the reader's name and the channel.
 
     ``gaps`` are the seconds that are missing for good, by channel.
     """
 
     at: float
-    received: Mapping[str, int]
+    received: Mapping[tuple[str, str], int]
     buckets: Sequence[int]
     lost: Losses
     gaps: Mapping[str, float]
@@ -53,23 +53,24 @@ class History:
         for old in [one for one in self._spans if one < number - HISTORY_SPANS]:
             del self._spans[old]
 
-    def per_second(self, reader: str) -> float | None:
-        """What the reader reads a second now; None while too little is known."""
+    def per_second(self, reader: str, channel: str) -> float | None:
+        """What the reader reads of the channel a second now; None while too little is known."""
+        key = reader, channel
         if not self._recent:
             return None
         newest = self._recent[-1]
         for oldest in self._recent:
-            if reader in oldest.received and newest.at - oldest.at >= RATE_AT_LEAST_SECONDS:
-                read = _grown(oldest.received[reader], newest.received.get(reader, 0))
+            if key in oldest.received and newest.at - oldest.at >= RATE_AT_LEAST_SECONDS:
+                read = _grown(oldest.received[key], newest.received.get(key, 0))
                 return read / (newest.at - oldest.at)
         return None
 
-    def spans(self, reader: str) -> list[int | None]:
-        """What it read in each of the last whole spans, the oldest first; None where nobody looked."""
+    def spans(self, reader: str, channel: str) -> list[int | None]:
+        """What it read of it in each of the last whole spans, the oldest first; None where nobody looked."""
         if not self._recent:
             return [None] * HISTORY_SPANS
         number = self._number(self._recent[-1].at)
-        return [self._read_in(one, reader) for one in range(number - HISTORY_SPANS, number)]
+        return [self._read_in(one, (reader, channel)) for one in range(number - HISTORY_SPANS, number)]
 
     def deliveries(self) -> list[int]:
         """Messages by delivery time, in the buckets of ``shared.reports``."""
@@ -102,11 +103,11 @@ class History:
     def _number(self, at: float) -> int:
         return int((at - self._began) // SPAN_SECONDS)
 
-    def _read_in(self, number: int, reader: str) -> int | None:
+    def _read_in(self, number: int, key: tuple[str, str]) -> int | None:
         begin, end = self._spans.get(number), self._spans.get(number + 1)
-        if begin is None or end is None or reader not in begin.received or reader not in end.received:
+        if begin is None or end is None or key not in begin.received or key not in end.received:
             return None
-        return _grown(begin.received[reader], end.received[reader])
+        return _grown(begin.received[key], end.received[key])
 
     def _ends(self) -> tuple[Sample | None, Sample | None]:
         if not self._recent:

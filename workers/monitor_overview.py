@@ -26,9 +26,10 @@ from workers.monitor_problems import is_read, kafka_accepts, not_ready, problems
 def sample_of(facts: Facts) -> Sample:
     """What the history keeps of the facts."""
     received = {
-        reader: sum(channel.received for channel in report.channels.values())
+        (reader, name): channel.received
         for reader, report in facts.readers.items()
         if reader in facts.heads
+        for name, channel in report.channels.items()
     }
     gaps = {channel: _gap_of(found) for channel in facts.sync.channels if (found := _reports(facts, channel))}
     return Sample(facts.now, received, facts.producer.delivery_buckets, losses_of(facts), gaps)
@@ -155,8 +156,8 @@ def _channel(
     rejected: Counter[str] = Counter()
     for report in reports:
         rejected.update(report.rejected)
-    rates = [rate for reader in readers if (rate := history.per_second(reader)) is not None]
-    spans = zip(*(history.spans(reader) for reader in readers), strict=True)
+    rates = [rate for reader in readers if (rate := history.per_second(reader, name)) is not None]
+    spans = zip(*(history.spans(reader, name) for reader in readers), strict=True)
     return Channel(
         name=name,
         state="joined" if joined else "not joined" if alive else "no reader",
@@ -169,7 +170,7 @@ def _channel(
         offline_seconds=min((report.offline_seconds for report in reports), default=0.0),
         gap_seconds=_gap_of(reports),
         backfilled=sum(report.backfilled for report in reports),
-        pending=sum(facts.readers[reader].pending for reader in alive),
+        pending=sum(_pending(facts, reader, name) for reader in alive),
         received=sum(report.received for report in reports),
         delivered=delivered.delivered,
         duplicate=delivered.duplicate,
@@ -178,6 +179,12 @@ def _channel(
         rejected=dict(rejected),
         emotes_rejected=sum(report.emotes_rejected for report in reports),
     )
+
+
+def _pending(facts: Facts, reader: str, channel: str) -> int:
+    report = facts.readers[reader]
+    found = report.channels.get(channel)
+    return report.pending if found is None or found.pending is None else found.pending
 
 
 def _most(counts: Iterable[int | None]) -> int | None:

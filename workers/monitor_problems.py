@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
-from shared.channel_list import reader_name
 from shared.overview import Problem
 from shared.reports import (
     LOST_NO_TOPIC,
@@ -59,7 +58,7 @@ def problems_of(
         *_of_kafka(facts),
         *_of_losses(lost),
         *_of_channels(facts),
-        *_of_gaps(settings, gaps),
+        *_of_gaps(facts, settings, gaps),
         *_of_room(facts, settings.spool_max_bytes),
         *_of_token(facts),
     ]
@@ -207,18 +206,18 @@ def _of_channels(facts: Facts) -> Iterator[Problem]:
         yield Problem(severity, "channels", text, commonest)
 
 
-def _of_gaps(settings: Settings, gaps: Mapping[str, float]) -> Iterator[Problem]:
+def _of_gaps(facts: Facts, settings: Settings, gaps: Mapping[str, float]) -> Iterator[Problem]:
     """Nobody needs to be woken: what is missing is missing for good, and the channel is read again."""
     long = {channel: seconds for channel, seconds in gaps.items() if seconds >= GAP_SECONDS}
     if not long:
         return
     subject, of_whom = "messages", f"{len(long)} channels: {_some(sorted(long))}"
     words = f"up to {words_of(max(long.values()))}"
-    log = "logs/reader-<channel>.log"
+    log = "the log of each one's reader in logs/"
     if len(long) == 1:
         ((channel, seconds),) = long.items()
         subject, of_whom, words = f"channel {channel}", f"#{channel}", words_of(seconds)
-        log = f"logs/{reader_name(channel)}.log"
+        log = f"logs/{facts.readers_of(channel)[0]}.log"
     advice = []
     if settings.backfill_url:
         advice.append(f"{log} says why it could not be fetched")

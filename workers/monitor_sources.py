@@ -9,14 +9,13 @@ from typing import TypeVar
 import psutil
 
 from shared import supervisord
-from shared.channel_list import reader_name
 from shared.errors import SupervisordUnavailable
 from shared.paths import Paths
 from shared.reports import ProducerReport, ReaderReport, SyncReport, TokenReport, WatchdogReport
 from shared.settings import Settings
 from shared.status_file import Head, read_status
 from shared.supervisord import Program
-from workers.monitor_facts import Facts, Usage
+from workers.monitor_facts import Facts, Usage, readers_of
 
 # A stop waits for the answer.
 ANSWER_SECONDS = 3.0
@@ -82,11 +81,10 @@ class Sources:
         """Read all status files of what is wanted: some ten microseconds each. Never raises."""
         heads: dict[str, Head] = {}
         sync = self._report("channel-sync", SyncReport, heads)
-        readers = {
-            name: self._report(name, ReaderReport, heads)
-            for channel in sync.channels
-            for name in (reader_name(channel, copy) for copy in range(1, self._copies + 1))
-        }
+        names = dict.fromkeys(
+            name for channel in sync.channels for name in readers_of(sync, channel, self._copies)
+        )
+        readers = {name: self._report(name, ReaderReport, heads) for name in names}
         return Facts(
             copies=self._copies,
             heads=heads,

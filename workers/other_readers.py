@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from shared.channel_list import reader_name
+from shared.channel_list import names_of_copies
 from shared.reports import ChannelReport, ReaderReport
 from shared.status_file import STALE_SECONDS, Status, read_status
 
@@ -37,15 +37,15 @@ class OtherReaders:
         self._folder = folder
         self._program = program
         self._clock = clock
-        # The channel of a room never changes, so each file is asked for it once.
+        # The channel of a room never changes, so the file of a reader of one is asked for it once.
         self._files: dict[str, set[Path]] = {}
         self._with_room: set[Path] = set()
         self._known: dict[str, tuple[bool, float]] = {}
 
     def of_channel(self, channel: str, copies: int) -> list[Other]:
-        """What the other readers of the channel, which has so many, tell of it."""
+        """What the other readers of the channel, one of this reader's, tell of it; it has ``copies``."""
         found = []
-        for name in (reader_name(channel, copy) for copy in range(1, copies + 1)):
+        for name in names_of_copies(self._program, copies):
             path = self._folder / f"{name}.json"
             status = None if name == self._program else read_status(path, ReaderReport)
             if status is not None and channel in status.report.channels:
@@ -64,19 +64,24 @@ class OtherReaders:
         now = self._clock()
         answer, until = self._known.get(room_id, (False, 0.0))
         if now >= until:
-            if room_id not in self._files:
+            answer = self._some_reader_is_in(room_id)
+            if not answer:
                 self._find_rooms()
-            answer = any(self._is_in_room(path, room_id) for path in self._files.get(room_id, ()))
+                answer = self._some_reader_is_in(room_id)
             self._known[room_id] = answer, now + KNOWN_SECONDS
         return answer
 
+    def _some_reader_is_in(self, room_id: str) -> bool:
+        return any(self._is_in_room(path, room_id) for path in self._files.get(room_id, ()))
+
     def _find_rooms(self) -> None:
-        for path in self._folder.glob("reader-*.json"):
+        for path in self._folder.glob("reader*-*.json"):
             if path not in self._with_room and (status := read_status(path, ReaderReport)):
                 rooms = {one.room_id for one in status.report.channels.values() if one.room_id}
                 for room in rooms:
                     self._files.setdefault(room, set()).add(path)
-                if rooms:
+                # One of several may have another channel later.
+                if rooms and path.name.startswith("reader-"):
                     self._with_room.add(path)
 
     def _is_in_room(self, path: Path, room_id: str) -> bool:

@@ -1,7 +1,7 @@
 """For how long each channel was left alone since it was joined first."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared.reports import ReaderReport
@@ -16,31 +16,32 @@ class _Channel:
 
 
 class Presence:
-    """Counts the time out of each of ``channels``. ``clock`` gives monotonic seconds.
+    """Counts the time out of each channel. ``clock`` gives monotonic seconds."""
 
-    ``left`` is what the reader's predecessor told last. When it was killed its channels have been out since
-    then; the time after an ordered stop counts for nothing, as somebody wanted it so.
-    """
-
-    def __init__(
-        self,
-        channels: Iterable[str],
-        left: Status[ReaderReport] | None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._in: set[str] = set()
-        self._channels = {channel: _Channel() for channel in channels}
-        if left is None:
+        self._channels: dict[str, _Channel] = {}
+
+    def add(self, channel: str, left: Status[ReaderReport] | None) -> None:
+        """Count for the channel from here on.
+
+        ``left`` is what its last reader told last. When that was killed the channel has been out since then;
+        the time after an ordered stop counts for nothing, as somebody wanted it so.
+        """
+        state = self._channels[channel] = _Channel()
+        before = left.report.channels.get(channel) if left is not None else None
+        if left is None or before is None:
             return
+        state.seconds = before.offline_seconds
         # After a reboot the clock began anew, and nobody knows how long it took.
-        killed = not left.head.stopped and left.head.written_monotonic <= clock()
-        for channel, state in self._channels.items():
-            before = left.report.channels.get(channel)
-            if before is not None:
-                state.seconds = before.offline_seconds
-                if killed and (before.joined or before.offline_seconds):
-                    state.was_in, state.out_since = True, left.head.written_monotonic
+        killed = not left.head.stopped and left.head.written_monotonic <= self._clock()
+        if killed and (before.joined or before.offline_seconds):
+            state.was_in, state.out_since = True, left.head.written_monotonic
+
+    def remove(self, channel: str) -> None:
+        """Forget the channel."""
+        del self._channels[channel]
 
     def look(self, joined: set[str]) -> None:
         """Take note of the channels that the reader is in now."""

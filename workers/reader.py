@@ -1,21 +1,23 @@
-"""The supervised program ``reader-<login>``: reads the chat of a set of channels and hands it off.
+"""The supervised programs ``reader-<login>`` and ``readers-<number>``: read chat and hand it off.
 
-``python -m workers.reader LOGIN [--copy N]``; N above 1 is a further reader of the same channel.
+``python -m workers.reader LOGIN [--copy N]`` reads a channel, ``python -m workers.reader --group NUMBER
+[--copy N]`` those of a group, which may change while it runs; N above 1 is a further reader of the same.
 """
 
 import selectors
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 
 from loguru import logger
 
-from shared.channel_list import reader_name
+from shared.channel_list import group_name, reader_name
 from shared.errors import SpoolError
 from shared.frames import FrameSocket
 from shared.handoff_client import HandoffClient
+from shared.outbox import MAX_OUTBOX_BYTES
 from shared.paths import Paths
+from shared.reader_groups import GroupFile
 from shared.reports import LOST_NOT_STORED, LOST_OUTBOX, ChannelReport, ReaderReport
 from shared.settings import Settings
 from shared.status_file import StatusFile
@@ -26,6 +28,7 @@ from shared.worker import run_worker
 from workers.absence import Absence
 from workers.intake import Intake
 from workers.other_readers import OtherReaders
+from workers.predecessors import last_word_on
 from workers.presence import Presence
 from workers.twitch_connection import TwitchConnection
 from workers.twitch_session import SessionListener, TwitchSession
@@ -33,6 +36,8 @@ from workers.twitch_session import SessionListener, TwitchSession
 # At the stop what the producer does not take goes to the spool; without a producer there is less to wait for.
 STOP_HANDOFF_SECONDS = 4.0
 STOP_ALONE_SECONDS = 0.5
+# How often it is looked for other channels: they come and go within two seconds.
+LOOK_SECONDS = 0.5
 # Waking up costs more than reading a line: where readings follow each other so soon each waits for more.
 GATHER_SECONDS = 0.004
 # So many in a row; two may be chance, and waiting is one more wake-up.
@@ -40,33 +45,49 @@ GATHER_AFTER_READINGS = 3
 
 
 class Reader(SessionListener):
-    """The loop between Twitch and the hand-off queue."""
+    """The loop between Twitch and the hand-off queue.
 
-    def __init__(self, settings: Settings, paths: Paths, program: str, wanted: Iterable[str]) -> None:
+    ``program`` is its name, ``copy`` above 1 for a further reader of the same channels. Those are ``wanted``,
+    or what is said in the file ``group``, which is followed.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        paths: Paths,
+        program: str,
+        copy: int,
+        wanted: tuple[str, ...],
+        group: GroupFile | None = None,
+    ) -> None:
         self._settings = settings
-        self._wanted = frozenset(wanted)
+        self._copy = copy
+        self._group = group
+        if group is not None:
+            wanted = group.look() or ()
+        self._wanted: frozenset[str] = frozenset()
+        # Those that are wanted no more, until all that was read of them is durable; since when, Unix ms.
+        self._leaving: dict[str, int] = {}
         self._selector = selectors.DefaultSelector()
         self._waker = Waker()
         self._handoff = HandoffClient(
             paths.handoff_socket,
             paths.handoff_key,
             program,
+            # The channels of a group share it.
+            MAX_OUTBOX_BYTES * (settings.channels_per_reader if group is not None else 1),
             needs_types=bool(settings.kafka_topic_chat_events),
         )
         self._program = program
         self._spool_path = paths.spool
+        self._status_folder = paths.status
         self._status = StatusFile(paths.status, program)
         self._watched_peer: FrameSocket | None = None
         self._watched_is_busy = False
         self._watched_descriptor = -1
-        left = self._status.left(ReaderReport)
-        self._totals = {
-            channel: left.report.channels.get(channel, ChannelReport()) if left else ChannelReport()
-            for channel in sorted(self._wanted)
-        }
-        self._lost = defaultdict[str, Counter[str]](
-            Counter, {channel: Counter(total.lost) for channel, total in self._totals.items()}
-        )
+        self._totals: dict[str, ChannelReport] = {}
+        """Of those that are wanted and those that are leaving."""
+        self._lost = defaultdict[str, Counter[str]](Counter)
         """Besides what the hand-off counts in this life."""
         self._stopping = False
         # Until then nothing has to be looked at but lines, monotonic seconds.
@@ -74,13 +95,12 @@ class Reader(SessionListener):
         self._read_at = 0.0
         self._readings_in_a_row = 0
         self._uses_tls = settings.twitch_irc_url.tls
-        self._presence = Presence(self._wanted, left)
-        others = OtherReaders(paths.status, program)
-        self._intake = Intake(settings, self._totals, self._handoff.put, others.read_room)
-        self._absence = Absence(settings, paths, self._totals, left, self._intake, others, self._waker.wake)
-        self._session = TwitchSession(
-            settings, paths, self._wanted, self, self._absence.take, self._waker.wake
-        )
+        self._presence = Presence()
+        self._others = OtherReaders(paths.status, program)
+        self._intake = Intake(settings, self._totals, self._handoff.put, self._reads_room)
+        self._absence = Absence(settings, paths, self._totals, self._intake, self._others, self._waker.wake)
+        self._session = TwitchSession(settings, paths, (), self, self._absence.take, self._waker.wake)
+        self._want(wanted)
 
     def run(self, stop: Stop) -> None:
         """Read until ``stop`` is requested, then hand off what was read."""
@@ -109,12 +129,69 @@ class Reader(SessionListener):
     def _look_after(self) -> float:
         """Do all that lines do not ask for; give the seconds until it is due again."""
         self._session.has_changed = False
+        if self._group is not None:
+            self._follow(self._group)
         self._presence.look(self._session.joined)
         waits = [self._status.update(self._report), self._session.go_on(), self._absence.go_on()]
         self._session.watch(self._selector)
         if self._session.has_changed:
             return 0.0
+        if self._group is not None:
+            waits.append(LOOK_SECONDS)
         return min(wait for wait in waits if wait is not None)
+
+    def _follow(self, group: GroupFile) -> None:
+        wanted = group.look()
+        if wanted is not None and self._wanted != set(wanted):
+            logger.info("the channels are {}", ", ".join(wanted) or "none")
+            self._want(wanted)
+        if self._session.is_moving:
+            # What the new connection has heard is still to come.
+            return
+        oldest_ms = self._handoff.oldest_ms
+        for channel, left_ms in list(self._leaving.items()):
+            if oldest_ms is None or oldest_ms > left_ms:
+                self._let_go(channel)
+
+    def _want(self, wanted: tuple[str, ...]) -> None:
+        """Take up what is new, and leave what is wanted no more; what stays is not touched."""
+        before, self._wanted = self._wanted, frozenset(wanted)
+        for channel in sorted(self._wanted - before):
+            # One that has not been let go yet has all that is known of it.
+            if self._leaving.pop(channel, None) is None:
+                self._take_up(channel)
+        for channel in before - self._wanted:
+            self._leaving[channel] = time.time_ns() // 1_000_000
+        self._session.want(self._wanted)
+
+    def _take_up(self, channel: str) -> None:
+        """Go on where the channel's last reader has ended."""
+        left = last_word_on(channel, self._status_folder, self._copy)
+        total = left.report.channels[channel] if left is not None else ChannelReport()
+        # Of the moment, not of the channel.
+        total.pending = None
+        self._totals[channel] = total
+        self._lost[channel] = Counter(total.lost)
+        self._presence.add(channel, left)
+        self._absence.add(channel, left)
+
+    def _let_go(self, channel: str) -> None:
+        """Leave what is known of the channel to whoever reads it next, as a reader of its own would do."""
+        del self._leaving[channel]
+        self._report()
+        total = self._totals.pop(channel)
+        del self._lost[channel], self._handoff.lost[channel]
+        self._presence.remove(channel)
+        self._absence.remove(channel)
+        StatusFile(self._status_folder, reader_name(channel, self._copy)).finish(
+            ReaderReport("not joined", 0, {channel: total})
+        )
+
+    def _reads_room(self, room_id: str) -> bool:
+        joined = self._session.joined
+        return any(
+            channel in joined and total.room_id == room_id for channel, total in self._totals.items()
+        ) or self._others.read_room(room_id)
 
     def _dispatch(self, events: list[tuple[selectors.SelectorKey, int]]) -> None:
         for key, mask in events:
@@ -225,37 +302,60 @@ class Reader(SessionListener):
 
     def _report(self) -> ReaderReport:
         joined = self._session.joined
+        pending = self._handoff.pending_by_channel() if self._group is not None else None
         for channel, total in self._totals.items():
             total.joined = channel in joined
             total.trouble = "" if total.joined else self._session.trouble_of(channel)
-            total.offline_seconds = round(self._presence.seconds_out(channel), 3)
+            if channel not in self._leaving:
+                total.offline_seconds = round(self._presence.seconds_out(channel), 3)
             # At an ordered stop what is not durable yet goes into the spool.
             total.heard_ms = self._session.heard_ms(channel)
             self._absence.tell(channel, None if self._stopping else self._handoff.oldest_ms)
+            total.pending = pending[channel] if pending is not None else None
             total.lost = dict(self._lost[channel] + Counter({LOST_OUTBOX: self._handoff.lost[channel]}))
         state = "joined" if self._wanted <= joined else "not joined"
         return ReaderReport(state, self._handoff.pending, self._totals)
 
 
-def _arguments(given: list[str]) -> tuple[str, int]:
-    """The channel's login, and which of its readers this is."""
+def _arguments(given: list[str]) -> tuple[str | int, int]:
+    """The channel's login or a group's number, and which of its readers this is."""
     # Without argparse in what supervisord calls: that would cost every reader memory all its life.
     match given:
         case [login] if not login.startswith("-"):
             return login, 1
         case [login, "--copy", copy] if not login.startswith("-") and copy.isdecimal():
             return login, int(copy)
+        case ["--group", number] if number.isdecimal():
+            return int(number), 1
+        case ["--group", number, "--copy", copy] if number.isdecimal() and copy.isdecimal():
+            return int(number), int(copy)
     import argparse
 
-    parser = argparse.ArgumentParser(prog="python -m workers.reader", description="Read a channel's chat.")
-    parser.add_argument("login", help="the channel's login")
-    parser.add_argument("--copy", type=int, default=1, help="2 for the second reader of the channel")
+    parser = argparse.ArgumentParser(prog="python -m workers.reader", description="Read channels' chat.")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("login", nargs="?", help="the channel's login")
+    which.add_argument("--group", type=int, help="the number of a group of channels, as in run/groups/")
+    parser.add_argument("--copy", type=int, default=1, help="2 for the second reader of the same")
     parsed = parser.parse_args(given)
-    return parsed.login, parsed.copy
+    return parsed.login if parsed.group is None else parsed.group, parsed.copy
+
+
+def _main(which: str | int, copy: int) -> None:
+    if isinstance(which, int):
+        group, name = which, group_name(which, copy)
+        run_worker(
+            name,
+            lambda settings, paths, stop: Reader(
+                settings, paths, name, copy, (), GroupFile(paths.groups, group)
+            ).run(stop),
+        )
+    else:
+        channel = which.lower().lstrip("#")
+        name = reader_name(channel, copy)
+        run_worker(
+            name, lambda settings, paths, stop: Reader(settings, paths, name, copy, (channel,)).run(stop)
+        )
 
 
 if __name__ == "__main__":
-    login, copy = _arguments(sys.argv[1:])
-    channel = login.lower().lstrip("#")
-    name = reader_name(channel, copy)
-    run_worker(name, lambda settings, paths, stop: Reader(settings, paths, name, [channel]).run(stop))
+    _main(*_arguments(sys.argv[1:]))

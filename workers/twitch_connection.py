@@ -140,6 +140,8 @@ class TwitchConnection:
     ) -> None:
         self.channels: set[str] = set()
         """Channels that we are in."""
+        # Twitch has not confirmed yet that we are out.
+        self._leaving: set[str] = set()
         self.online = False
         self.socket: socket.socket | None = None
         self._address = address
@@ -251,6 +253,14 @@ class TwitchConnection:
         """Ask to be let into the channel; ``on_joined`` tells that we are."""
         self._irc.join(f"#{channel}")
 
+    def part(self, channel: str) -> None:
+        """Leave the channel: what is said there is told no more, and ``on_left`` neither."""
+        if not self.online:
+            return
+        self.channels.discard(channel)
+        self._leaving.add(channel)
+        self._irc.part(f"#{channel}")
+
     def ping(self, text: str) -> None:
         """Ask for a PONG; ``on_pong`` tells of it."""
         self._irc.ping(text)
@@ -283,6 +293,8 @@ class TwitchConnection:
             self._listener.on_rejected(raw, "malformed")
             return True
         command = line.command
+        if self._leaving and line.params and _login_of(line.params[0]) in self._leaving:
+            return command not in ("JOIN", "PART")
         if command == "PRIVMSG":
             self._listener.on_line(self, line, received_ms)
             return True
@@ -323,17 +335,20 @@ class TwitchConnection:
         self._enter(next((name for name in names if str(name).startswith("#")), ""))
 
     def _enter(self, target: str) -> None:
-        channel = target.lstrip("#").lower()
+        channel = _login_of(target)
+        # Asked for again meanwhile.
+        self._leaving.discard(channel)
         if channel and channel not in self.channels:
             self.channels.add(channel)
             self._listener.on_joined(self, channel)
 
     def _on_part(self, _irc: Any, event: Any) -> None:
-        channel = str(event.target).lstrip("#").lower()
-        if (
-            str(event.source).partition("!")[0].lower() == self._irc.get_nickname().lower()
-            and channel in self.channels
-        ):
+        channel = _login_of(str(event.target))
+        if str(event.source).partition("!")[0].lower() != self._irc.get_nickname().lower():
+            return
+        if channel in self._leaving:
+            self._leaving.discard(channel)
+        elif channel in self.channels:
             self.channels.discard(channel)
             self._listener.on_left(self, channel)
 
@@ -356,6 +371,10 @@ class TwitchConnection:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _login_of(target: str) -> str:
+    return target.lstrip("#").lower()
 
 
 def open_socket(address: IrcAddress) -> socket.socket:

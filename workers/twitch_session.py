@@ -88,11 +88,31 @@ class TwitchSession(TwitchListener):
         # When the new connection was in all channels.
         self._moved_ms = 0
 
+    def want(self, wanted: Iterable[str]) -> None:
+        """Have these channels joined from here on, and leave others. What stays is not touched."""
+        self.has_changed = True
+        left = self._wanted - frozenset(wanted)
+        self._schedule.want(wanted)
+        self._wanted = self._schedule.wanted
+        connections = self._connections()
+        for connection in connections:
+            for channel in sorted(left):
+                # Also one that was asked for and has not answered yet.
+                connection.part(channel)
+        self._look(connections)
+        # Only for what is wanted no more the old one may have been kept.
+        self._hand_over()
+
     @property
     def joined(self) -> set[str]:
         """The channels that we are in."""
         current = self._current
         return current.channels if current is not None and current.online else set()
+
+    @property
+    def is_moving(self) -> bool:
+        """True while there are two connections, or what is said on the new one is held."""
+        return self._successor is not None
 
     def heard_ms(self, channel: str) -> int:
         """Up to when all that was said in a channel was read, Unix milliseconds; 0 when we are not in it."""
@@ -247,15 +267,22 @@ class TwitchSession(TwitchListener):
         """Ask the old connection for its end once the new one is where it was."""
         self.has_changed = True
         if channel not in self._wanted:
+            # It was asked for before it was wanted no more.
+            connection.part(channel)
             return
         self._schedule.joined(channel)
         logger.info("joined #{}, ready", channel)
         self._look()
-        if connection is not self._successor or self._current is None or self._handover.goes_on:
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Ask the old connection for its end when the new one is in all channels that the old one is in."""
+        old, new = self._current, self._successor
+        if old is None or new is None or not new.online or self._handover.goes_on:
             return
-        if self._wanted <= connection.channels | self._unjoined():
+        if self._wanted <= new.channels | self._unjoined():
             self._moved_ms = _now_ms()
-            self._handover.begin(self._current)
+            self._handover.begin(old)
 
     def on_pong(self, connection: TwitchConnection, text: str) -> None:
         """The old connection has nothing more that the new one has not."""

@@ -9,6 +9,7 @@ from commands.doctor_service import Service
 from shared import settings, supervisord
 from shared.errors import SupervisordUnavailable
 from shared.paths import Paths
+from shared.reader_groups import write_groups
 from shared.supervisord import Program
 
 
@@ -72,6 +73,18 @@ def test_programs_that_channel_sync_has_not_added_are_named(world: World) -> Non
     external = world.settings(KAFKA_BROKERS="kafka:9092")
     assert service.workers(external, ["xqc"]).sign == GOOD
     assert service.workers(None, ["xqc"]).sign == GOOD
+
+
+def test_readers_of_several_channels_are_wanted_once(world: World) -> None:
+    world.paths.prepare()
+    write_groups(world.paths.groups, {1: ("xqc", "forsen"), 2: ("zackrawrr",)})
+    service = world.service(program("readers-1"), program("readers-1-2"), program("readers-2"))
+    names = {"KAFKA_BROKERS": "kafka:9092", "READERS_PER_CHANNEL": "2", "CHANNELS_PER_READER": "2"}
+    point = service.workers(world.settings(**names), ["forsen", "xqc", "zackrawrr"])
+    assert point.notes == ("readers-2-2 is missing: see logs/channel-sync.log",)
+    # One that channel-sync has given no reader yet.
+    point = service.workers(world.settings(**names | {"READERS_PER_CHANNEL": "1"}), ["xqc", "new"])
+    assert point.notes == ("reader-new is missing: see logs/channel-sync.log",)
 
 
 def test_a_long_list_of_them_is_shortened(world: World) -> None:

@@ -29,8 +29,10 @@ class World:
         others = OtherReaders(self.paths.status, "reader-xqc")
         intake = Intake(settings, self.totals, self.records.append, others.read_room)
         self.absence = Absence(
-            settings, self.paths, self.totals, left, intake, others, lambda: None, lambda: self.now_ms
+            settings, self.paths, self.totals, intake, others, lambda: None, lambda: self.now_ms
         )
+        for channel in self.totals:
+            self.absence.add(channel, left)
 
     def missing_since(self, channel: str = "xqc", oldest_ms: int | None = None) -> int:
         self.absence.tell(channel, oldest_ms)

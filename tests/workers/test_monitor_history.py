@@ -20,7 +20,7 @@ def buckets(**counts: int) -> list[int]:
 
 
 def sample(at: float, received: int | None = 0, done: list[int] | None = None, lost: int = 0) -> Sample:
-    read = {} if received is None else {"reader-xqc": received}
+    read = {} if received is None else {("reader-xqc", "xqc"): received}
     return Sample(at, read, done or [], {("xqc", "spool_full"): lost} if lost else {}, {})
 
 
@@ -32,34 +32,34 @@ def test_the_rate_is_that_of_the_last_ten_seconds() -> None:
     history = History()
     for second in range(100):
         history.add(sample(1000.0 + second, received=0 if second < 80 else (second - 80) * 7))
-    assert history.per_second("reader-xqc") == pytest.approx(7.0)
+    assert history.per_second("reader-xqc", "xqc") == pytest.approx(7.0)
 
 
 def test_without_two_seconds_of_samples_there_is_no_rate() -> None:
     history = History()
-    assert history.per_second("reader-xqc") is None
+    assert history.per_second("reader-xqc", "xqc") is None
     history.add(sample(1000.0))
     history.add(sample(1001.0, received=5))
-    assert history.per_second("reader-xqc") is None
+    assert history.per_second("reader-xqc", "xqc") is None
     history.add(sample(1002.0, received=8))
-    assert history.per_second("reader-xqc") == pytest.approx(4.0)
-    assert history.per_second("reader-forsen") is None
+    assert history.per_second("reader-xqc", "xqc") == pytest.approx(4.0)
+    assert history.per_second("reader-xqc", "forsen") is None
 
 
 def test_samples_every_five_seconds_are_enough() -> None:
     history = History()
     for number in range(20):
         history.add(sample(1000.0 + 5.0 * number, received=10 * number))
-    assert history.per_second("reader-xqc") == pytest.approx(2.0)
-    assert history.spans("reader-xqc")[-9:] == [20] * 9
-    assert history.spans("reader-xqc")[:-9] == [None] * (HISTORY_SPANS - 9)
+    assert history.per_second("reader-xqc", "xqc") == pytest.approx(2.0)
+    assert history.spans("reader-xqc", "xqc")[-9:] == [20] * 9
+    assert history.spans("reader-xqc", "xqc")[:-9] == [None] * (HISTORY_SPANS - 9)
 
 
 def test_a_span_in_which_nobody_looked_is_unknown_and_the_rest_is_not_moved() -> None:
     history = History()
     for second in (*range(31), *range(100, 131)):
         history.add(sample(1000.0 + second, received=second))
-    spans = history.spans("reader-xqc")
+    spans = history.spans("reader-xqc", "xqc")
     assert spans[-3:] == [10, 10, 10]
     assert spans[-9:-3] == [None] * 6
     assert spans[-13:-10] == [10, 10, 10]
@@ -69,7 +69,7 @@ def test_ten_minutes_are_kept_and_no_more() -> None:
     history = History()
     for second in range(3000):
         history.add(sample(1000.0 + second, received=second * 3))
-    assert history.spans("reader-xqc") == [30] * HISTORY_SPANS
+    assert history.spans("reader-xqc", "xqc") == [30] * HISTORY_SPANS
     assert len(history._spans) <= HISTORY_SPANS + 1
     assert len(history._recent) < 20
 
@@ -78,8 +78,8 @@ def test_a_total_that_began_anew_never_gives_a_negative_number() -> None:
     history = History()
     for second in range(60):
         history.add(sample(1000.0 + second, received=1000 + second if second < 45 else second - 45))
-    assert all(span is None or span >= 0 for span in history.spans("reader-xqc"))
-    rate = history.per_second("reader-xqc")
+    assert all(span is None or span >= 0 for span in history.spans("reader-xqc", "xqc"))
+    rate = history.per_second("reader-xqc", "xqc")
     assert rate is not None
     assert rate >= 0
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from shared.overview import Events, Overview, Problem
@@ -328,6 +329,34 @@ def test_what_two_readers_read_is_not_counted_twice_in_the_rate(tmp_path: Path) 
     assert overview.channels[0].per_second == pytest.approx(10.0)
     assert overview.totals.per_second == pytest.approx(10.0)
     assert overview.channels[0].history[-2:] == [100, 100]
+
+
+def test_each_channel_of_a_reader_of_several_is_shown_for_itself(tmp_path: Path) -> None:
+    history = History()
+    for second in range(30):
+        channels = {
+            "xqc": ChannelReport(True, received=10 * second, pending=3),
+            "forsen": ChannelReport(trouble="why", received=second, pending=0),
+        }
+        facts = replace(healthy("xqc", "forsen"), now=NOW + second)
+        facts = replace(
+            facts,
+            readers={"readers-1": ReaderReport("not joined", 3, channels)},
+            heads={name: Head(77, NOW + second - 1.0) for name in (*facts.heads, "readers-1")},
+            programs={**(facts.programs or {}), "readers-1": program("readers-1")},
+            sync=msgspec.structs.replace(facts.sync, groups={"xqc": 1, "forsen": 1}),
+        )
+        overview = seen(tmp_path, facts, history, BACKFILL_URL="http://x")
+    xqc, forsen = overview.channels
+    assert (xqc.state, xqc.pending) == ("joined", 3)
+    assert (forsen.state, forsen.pending) == ("not joined", 0)
+    assert xqc.per_second == pytest.approx(10.0)
+    assert forsen.per_second == pytest.approx(1.0)
+    assert xqc.history[-1] == 100
+    assert forsen.history[-1] == 10
+    assert overview.totals.pending == 3
+    assert [problem.subject for problem in overview.problems] == ["channel forsen"]
+    assert overview.not_ready == ["readers-1 is not in #forsen: why"]
 
 
 def test_what_a_dead_reader_held_is_not_pending(tmp_path: Path) -> None:

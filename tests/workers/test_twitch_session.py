@@ -18,12 +18,13 @@ WAIT_SECONDS = 15.0
 
 
 class SessionLoop(SessionListener):
-    """Keeps ``told``: which channels were come into and left, in order."""
+    """Keeps ``told``: which channels were come into and left, in order; and ``heard``: what was said."""
 
     def __init__(self, folder: Path, url: str, *wanted: str) -> None:
         paths = Paths(folder)
         paths.prepare()
         self.told: list[tuple[str, str]] = []
+        self.heard: list[str] = []
         self._selector = selectors.DefaultSelector()
         self._waker = Waker()
         self._selector.register(self._waker, selectors.EVENT_READ)
@@ -32,7 +33,7 @@ class SessionLoop(SessionListener):
             paths,
             wanted,
             self,
-            lambda _line, _received_ms: None,
+            lambda line, _received_ms: self.heard.append(line.params[-1]),
             self._waker.wake,
         )
 
@@ -113,4 +114,84 @@ def test_one_that_has_them_leaves_none(tmp_path: Path, twitch: FakeTwitch) -> No
     loop.run_until(lambda: [one.number for one in twitch.in_channel("alpha")] not in ([old.number], []))
     loop.run_until(lambda: len(twitch.in_channel("alpha")) == 1)
     assert loop.told == [("in", "alpha")]
+    loop.close()
+
+
+def test_other_channels_come_and_go_over_the_same_connection(tmp_path: Path, twitch: FakeTwitch) -> None:
+    loop = SessionLoop(tmp_path, twitch.url, "alpha", "beta")
+    loop.run_until(lambda: len(loop.told) == 2)
+    loop.session.want({"alpha", "gamma"})
+    assert loop.told[2:] == [("out", "beta")]
+    loop.run_until(lambda: loop.told[3:] == [("in", "gamma")])
+    twitch.wait_left("beta")
+    twitch.wait_joined("gamma")
+    for channel in ("alpha", "gamma"):
+        twitch.chat(channel, f"to {channel}")
+    loop.run_until(lambda: loop.heard[-1:] == ["to gamma"])
+    assert "to alpha" in loop.heard
+    assert len(twitch.logins) == 1
+    assert [join.channel for join in twitch.joins].count("alpha") == 1
+    loop.close()
+
+
+def test_what_is_said_after_a_channel_was_left_is_not_told(tmp_path: Path, twitch: FakeTwitch) -> None:
+    loop = SessionLoop(tmp_path, twitch.url, "alpha", "beta")
+    loop.run_until(lambda: len(loop.told) == 2)
+    twitch.wait_joined("beta")
+    # It lies here already when the channel is left, and Twitch answers after it.
+    twitch.chat("beta", "too late")
+    twitch.send("beta", "@emote-only=1 :tmi.twitch.tv ROOMSTATE #beta")
+    loop.session.want({"alpha"})
+    twitch.wait_left("beta")
+    twitch.chat("alpha", "the end")
+    loop.run_until(lambda: loop.heard[-1:] == ["the end"])
+    assert "too late" not in loop.heard
+    assert loop.session.joined == {"alpha"}
+    assert loop.told[2:] == [("out", "beta")]
+    loop.close()
+
+
+def test_a_channel_that_is_wanted_again_at_once_is_joined_again(tmp_path: Path, twitch: FakeTwitch) -> None:
+    loop = SessionLoop(tmp_path, twitch.url, "alpha", "beta")
+    loop.run_until(lambda: len(loop.told) == 2)
+    loop.session.want({"alpha"})
+    loop.session.want({"alpha", "beta"})
+    loop.run_until(lambda: loop.told[2:] == [("out", "beta"), ("in", "beta")])
+    assert loop.session.trouble_of("beta") == ""
+    twitch.wait_joined("beta")
+    twitch.chat("beta", "again")
+    loop.run_until(lambda: loop.heard[-1:] == ["again"])
+    loop.close()
+
+
+def test_one_that_has_not_answered_yet_is_left_when_it_does(tmp_path: Path, twitch: FakeTwitch) -> None:
+    loop = SessionLoop(tmp_path, twitch.url, "alpha", "beta")
+    twitch.behaviour.mute_channels.add("beta")
+    loop.run_until(lambda: "beta" in [join.channel for join in twitch.joins] and len(loop.told) == 1)
+    loop.session.want({"alpha"})
+    # As if Twitch had been slow.
+    twitch.send("alpha", f":{twitch.logins[0].nick}!x@x.tmi.twitch.tv JOIN #beta")
+    twitch.chat("alpha", "the end")
+    loop.run_until(lambda: loop.heard[-1:] == ["the end"])
+    twitch.wait_for(lambda: [part.channel for part in twitch.parts].count("beta") == 2)
+    assert loop.session.joined == {"alpha"}
+    assert loop.told == [("in", "alpha")]
+    loop.close()
+
+
+def test_an_old_connection_is_not_kept_for_a_channel_that_is_wanted_no_more(
+    tmp_path: Path, twitch: FakeTwitch
+) -> None:
+    loop = SessionLoop(tmp_path, twitch.url, "alpha", "beta")
+    loop.run_until(lambda: len(loop.told) == 2)
+    twitch.wait_joined("alpha")
+    twitch.wait_joined("beta")
+    (old,) = twitch.in_channel("alpha")
+    twitch.behaviour.mute_channels.add("beta")
+    twitch.reconnect()
+    loop.run_until(lambda: len(twitch.in_channel("alpha")) == 2)
+    loop.session.want({"alpha"})
+    loop.run_until(lambda: [one.number for one in twitch.in_channel("alpha")] not in ([old.number], []))
+    loop.run_until(lambda: not loop.session.is_moving)
+    assert loop.session.joined == {"alpha"}
     loop.close()
