@@ -124,7 +124,10 @@ class Reader(SessionListener):
         seconds = max(0.0, self._look_at - now)
         if self._uses_tls and self._session.has_undelivered:
             seconds = 0.0
-        self._dispatch(self._selector.select(seconds if wait is None else min(wait, seconds)))
+        if self._readings_in_a_row >= GATHER_AFTER_READINGS:
+            self._gather()
+        else:
+            self._dispatch(self._selector.select(seconds if wait is None else min(wait, seconds)))
 
     def _look_after(self) -> float:
         """Do all that lines do not ask for; give the seconds until it is due again."""
@@ -196,7 +199,7 @@ class Reader(SessionListener):
     def _dispatch(self, events: list[tuple[selectors.SelectorKey, int]]) -> None:
         for key, mask in events:
             if isinstance(key.data, TwitchConnection):
-                self._gather()
+                self._note_reading()
                 key.data.on_readable()
             elif key.fileobj is self._waker:
                 self._waker.clear()
@@ -211,15 +214,18 @@ class Reader(SessionListener):
             self._session.read_undelivered()
 
     def _gather(self) -> None:
+        # Now, and not when the first line has come: that would be one more wake-up.
+        time.sleep(GATHER_SECONDS)
+        self._read_at = time.monotonic()
+        before, self._readings_in_a_row = self._readings_in_a_row, 0
+        self._dispatch(self._selector.select(0.0))
+        if self._readings_in_a_row:
+            self._readings_in_a_row = before
+
+    def _note_reading(self) -> None:
         now = time.monotonic()
-        rest = self._read_at + GATHER_SECONDS - now
-        if rest <= 0.0:
-            self._readings_in_a_row = 0
-        else:
-            self._readings_in_a_row += 1
-            if self._readings_in_a_row >= GATHER_AFTER_READINGS:
-                time.sleep(rest)
-                now += rest
+        is_soon = now - self._read_at < GATHER_SECONDS
+        self._readings_in_a_row = self._readings_in_a_row + 1 if is_soon else 0
         self._read_at = now
         # What was read is told at the next writing, and not only when something else asks for one.
         self._look_at = min(self._look_at, self._status.next_at)
