@@ -4,6 +4,7 @@ A record is acknowledged to its reader only when Kafka has it or the spool, so t
 loses nothing.
 """
 
+import math
 import selectors
 import time
 from itertools import zip_longest
@@ -31,6 +32,8 @@ PROGRAM = "producer"
 GATHER_TIMES_COST = 6
 GATHER_AT_LEAST_SECONDS = 0.002
 GATHER_AT_MOST_SECONDS = 0.024
+# What readers of several channels save is spent on a shorter delay, down to this.
+GATHER_SHARED_SECONDS = 0.005
 # So many already make a good request.
 GATHER_FEWER_THAN = 200
 # What hundreds of readers have kept while there was no producer is not taken in all at once.
@@ -39,6 +42,14 @@ TAKE_IN_A_ROUND = 2_000
 STOP_KAFKA_SECONDS = 2.0
 REMIND_SECONDS = 60.0
 LOOK_AFTER_SECONDS = 1.0
+
+
+def gather_at_most_seconds(channels_per_reader: int) -> float:
+    """How long a message may wait for others, so that the whole service takes about the same. Pure.
+
+    Measured with 20 channels of 50 messages a second, and 1, 5, 10 or 20 of them in a reader.
+    """
+    return max(GATHER_AT_MOST_SECONDS / math.sqrt(channels_per_reader), GATHER_SHARED_SECONDS)
 
 
 class Producer:
@@ -79,6 +90,7 @@ class Producer:
         self._trouble = ""
         self._trouble_reminder = Reminder(REMIND_SECONDS)
         self._look_after_at = 0.0
+        self._gather_at_most_seconds = gather_at_most_seconds(settings.channels_per_reader)
         # Processor seconds of this process, when it gathered last.
         self._used = 0.0
 
@@ -117,14 +129,15 @@ class Producer:
         elif self._delivery.may_resume:
             self._server.resume()
         taken = self._wait(min(wait for wait in waits if wait is not None))
-        is_quick = time.monotonic() - began < GATHER_AT_MOST_SECONDS
+        is_quick = time.monotonic() - began < self._gather_at_most_seconds
         if self._sink.pending and taken < GATHER_FEWER_THAN and is_quick:
             self._gather()
 
     def _gather(self) -> None:
         used = time.process_time()
         cost, self._used = used - self._used, used
-        time.sleep(min(max(GATHER_TIMES_COST * cost, GATHER_AT_LEAST_SECONDS), GATHER_AT_MOST_SECONDS))
+        wait = max(GATHER_TIMES_COST * cost, GATHER_AT_LEAST_SECONDS)
+        time.sleep(min(wait, self._gather_at_most_seconds))
 
     def _wait(self, seconds: float) -> int:
         """Take in what arrives in that time, at least what is there; the number of records."""

@@ -40,6 +40,8 @@ STOP_ALONE_SECONDS = 0.5
 LOOK_SECONDS = 0.5
 # Waking up costs more than reading a line: where readings follow each other so soon each waits for more.
 GATHER_SECONDS = 0.004
+# Where it is the only reader the producer need not gather then.
+GATHER_SHARED_SECONDS = 0.007
 # So many in a row; two may be chance, and waiting is one more wake-up.
 GATHER_AFTER_READINGS = 3
 
@@ -92,6 +94,7 @@ class Reader(SessionListener):
         self._stopping = False
         # Until then nothing has to be looked at but lines, monotonic seconds.
         self._look_at = 0.0
+        self._gather_seconds = GATHER_SECONDS if group is None else GATHER_SHARED_SECONDS
         self._read_at = 0.0
         self._readings_in_a_row = 0
         self._uses_tls = settings.twitch_irc_url.tls
@@ -215,7 +218,7 @@ class Reader(SessionListener):
 
     def _gather(self) -> None:
         # Now, and not when the first line has come: that would be one more wake-up.
-        time.sleep(GATHER_SECONDS)
+        time.sleep(self._gather_seconds)
         self._read_at = time.monotonic()
         before, self._readings_in_a_row = self._readings_in_a_row, 0
         self._dispatch(self._selector.select(0.0))
@@ -224,7 +227,7 @@ class Reader(SessionListener):
 
     def _note_reading(self) -> None:
         now = time.monotonic()
-        is_soon = now - self._read_at < GATHER_SECONDS
+        is_soon = now - self._read_at < self._gather_seconds
         self._readings_in_a_row = self._readings_in_a_row + 1 if is_soon else 0
         self._read_at = now
         # What was read is told at the next writing, and not only when something else asks for one.

@@ -119,15 +119,15 @@ def _scenarios(arguments: argparse.Namespace) -> list[Scenario]:
 def _contenders(arguments: argparse.Namespace) -> dict[str, Contender]:
     """Those that are asked for; a checkout is by being named."""
     words = [word.lower() for word in arguments.who or ()]
-    if arguments.quick and not words:
-        words = [names.OURS, names.NODE_BATCHED.lower()]
-    return {
-        name: one
-        for name, one in contenders(arguments.checkout).items()
-        if not words
-        or any(word in name.lower() for word in words)
-        or name in [path.name for path in arguments.checkout]
-    }
+    known = contenders(arguments.checkout)
+    wanted = {path.name for path in arguments.checkout}
+    if words:
+        wanted |= {name for name in known if any(word in name.lower() for word in words)}
+    elif arguments.quick:
+        wanted |= {names.OURS, names.NODE_BATCHED}
+    else:
+        wanted |= known.keys()
+    return {name: one for name, one in known.items() if name in wanted}
 
 
 def _take(

@@ -15,7 +15,14 @@ from typing import NamedTuple, Protocol
 
 import psutil
 
-from tests.benchmarks.names import NAIVE_PYTHON, NODE_BATCHED, NODE_REPLACED, OURS
+from tests.benchmarks.names import (
+    NAIVE_PYTHON,
+    NODE_BATCHED,
+    NODE_REPLACED,
+    OURS,
+    SHARED,
+    SHARED_CHANNELS,
+)
 from tests.processes.service import ROOT, Service, wait_until
 
 PEERS = Path(__file__).parent / "peers"
@@ -63,8 +70,8 @@ class Contender(NamedTuple):
     is_ours: bool = False
 
 
-def ours(project: Path = ROOT) -> Start:
-    """This service, or that of another checkout, with its defaults, ids and headers on."""
+def ours(project: Path = ROOT, **settings: str) -> Start:
+    """This service, or that of another checkout, with its defaults but for these, ids and headers on."""
 
     def start(order: Order) -> Running:
         folder = Path(tempfile.mkdtemp(prefix="bench-"))
@@ -73,6 +80,7 @@ def ours(project: Path = ROOT) -> Start:
             TWITCH_IRC_URL=f"irc://127.0.0.1:{order.place.irc_port}",
             KAFKA_BROKERS=order.broker,
             KAFKA_TOPIC_CHAT_MESSAGES=order.topic,
+            **settings,
             **order.settings,
         )
 
@@ -156,7 +164,10 @@ def node_is_ready() -> bool:
 
 def contenders(checkouts: Sequence[Path] = ()) -> dict[str, Contender]:
     """All that can run here, with other checkouts of this service, each under the name of its folder."""
-    found = {OURS: Contender(ours(), 3, is_ours=True)}
+    found = {
+        OURS: Contender(ours(), 3, is_ours=True),
+        SHARED: Contender(ours(CHANNELS_PER_READER=str(SHARED_CHANNELS)), 3, is_ours=True),
+    }
     for path in checkouts:
         found[path.name] = Contender(ours(path), 3, is_ours=True)
     if node_is_ready():

@@ -4,11 +4,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tests.benchmarks import names
-from tests.benchmarks.names import NODE_BATCHED, NODE_REPLACED, OURS
+from tests.benchmarks.names import NODE_BATCHED, NODE_REPLACED
 from tests.benchmarks.results import Results, divide
 
 MANY = 200
 FEW = 50
+
+
+Measure = Callable[[Results, str], float | None]
+"""The figure of that contender; None where the results do not tell."""
 
 
 class Goal(NamedTuple):
@@ -18,8 +22,7 @@ class Goal(NamedTuple):
     what: str
     bound: float
     unit: str
-    measure: Callable[[Results], float | None]
-    """None where the results do not tell."""
+    measure: Measure
     at_most: bool = True
     digits: int = 2
 
@@ -27,30 +30,30 @@ class Goal(NamedTuple):
         return value <= self.bound if self.at_most else value >= self.bound
 
 
-def ratio(scenario: str, name: str, other: str) -> Callable[[Results], float | None]:
-    """This service's to that of another contender."""
-    return lambda results: results.ratio(scenario, OURS, other, name)
+def ratio(scenario: str, name: str, other: str) -> Measure:
+    """Its figure to that of another contender."""
+    return lambda results, contender: results.ratio(scenario, contender, other, name)
 
 
-def median(scenario: str, name: str) -> Callable[[Results], float | None]:
-    return lambda results: results.median(scenario, OURS, name)
+def median(scenario: str, name: str) -> Measure:
+    return lambda results, contender: results.median(scenario, contender, name)
 
 
-def grown(name: str) -> Callable[[Results], float | None]:
+def grown(name: str) -> Measure:
     """What many channels take each, to what few do."""
 
-    def measure(results: Results) -> float | None:
+    def measure(results: Results, contender: str) -> float | None:
         many, few = (
-            results.median(names.at_size(names.GROWTH, channels), OURS, name) for channels in (MANY, FEW)
+            results.median(names.at_size(names.GROWTH, channels), contender, name) for channels in (MANY, FEW)
         )
         return divide(many, few)
 
     return measure
 
 
-def _kept(results: Results) -> float | None:
+def _kept(results: Results, contender: str) -> float | None:
     first, last = (
-        results.median(names.LONG, OURS, name) for name in (names.MEMORY_AT_FIRST, names.MEMORY_AT_LAST)
+        results.median(names.LONG, contender, name) for name in (names.MEMORY_AT_FIRST, names.MEMORY_AT_LAST)
     )
     return divide(last, first)
 

@@ -1,6 +1,8 @@
 """What scenarios, contenders and figures are called, in the results and in all that is made of them."""
 
 OURS = "this service"
+SHARED_CHANNELS = 20
+SHARED = f"this service, {SHARED_CHANNELS} channels a reader"
 NODE_BATCHED = "Node, batched"
 NAIVE_PYTHON = "naive Python"
 NODE_REPLACED = "Node, one process a channel"

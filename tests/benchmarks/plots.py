@@ -12,12 +12,18 @@ from matplotlib.figure import Figure as Picture
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from tests.benchmarks import names
-from tests.benchmarks.names import NAIVE_PYTHON, NODE_BATCHED, NODE_REPLACED, OURS
+from tests.benchmarks.names import NAIVE_PYTHON, NODE_BATCHED, NODE_REPLACED, OURS, SHARED
 from tests.benchmarks.results import Results
 
 # Of Okabe and Ito, who chose them for all kinds of colour vision.
-COLOURS = {OURS: "#0072B2", NODE_BATCHED: "#E69F00", NAIVE_PYTHON: "#009E73", NODE_REPLACED: "#CC79A7"}
-OTHER_COLOURS = ("#56B4E9", "#D55E00", "#000000")
+COLOURS = {
+    OURS: "#0072B2",
+    SHARED: "#56B4E9",
+    NODE_BATCHED: "#E69F00",
+    NAIVE_PYTHON: "#009E73",
+    NODE_REPLACED: "#CC79A7",
+}
+OTHER_COLOURS = ("#D55E00", "#F0E442", "#000000")
 INK = "#24292f"
 GRID = "#d0d7de"
 DOTS_PER_INCH = 105

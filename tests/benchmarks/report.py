@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.benchmarks import names
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.goals import GOALS, Goal
-from tests.benchmarks.names import NAIVE_PYTHON, NODE_REPLACED, OURS
+from tests.benchmarks.names import NAIVE_PYTHON, NODE_REPLACED, OURS, SHARED
 from tests.benchmarks.results import Results, load, save
 from tests.processes.service import ROOT
 from tests.soak.table import markdown
@@ -58,23 +58,23 @@ def machine_table(results: Results) -> str:
 
 
 def scenario_table(results: Results, scenario: str) -> str:
-    """A row for each figure, a column for each contender, this service's ratios behind its own.
+    """A row for each figure, a column for each contender, ratios behind the columns of this service.
 
     Empty when nobody has figures.
     """
     contenders = [name for name in results.contenders if results.rounds(scenario, name)]
     if not contenders:
         return ""
-    compared = [name for name in contenders if name not in (OURS, NAIVE_PYTHON, NODE_REPLACED)]
+    compared = [name for name in contenders if name not in (OURS, SHARED, NAIVE_PYTHON, NODE_REPLACED)]
     headings, counts = [""], ["rounds"]
     rows = {name: [name] for name in names.DIGITS if _is_measured(results, scenario, name)}
     for contender in contenders:
-        others = compared if contender == OURS else []
+        others = compared if contender in (OURS, SHARED) else []
         headings += [contender, *(f"to {other}" for other in others)]
         counts += [str(len(results.rounds(scenario, contender))), *("" for _ in others)]
         for name, row in rows.items():
             row.append(cell(results.figure(scenario, contender, name), names.DIGITS[name]))
-            row += [_ratio_cell(results, scenario, other, name) for other in others]
+            row += [_ratio_cell(results, scenario, contender, other, name) for other in others]
     return markdown(headings, [counts, *rows.values()])
 
 
@@ -102,9 +102,10 @@ def micro_table(results: Results) -> str:
 
 
 def goal_table(results: Results) -> str:
-    """Of the scenarios that were run."""
-    rows = [_goal_row(results, goal) for goal in GOALS if goal.scenario in results.scenarios]
-    return markdown(("scenario", "goal", "bound", "measured", "met"), rows)
+    """Of the scenarios that were run, for this service and each way in which it was."""
+    ways = [name for name in (OURS, SHARED) if name in results.contenders]
+    rows = [_goal_row(results, goal, ways) for goal in GOALS if goal.scenario in results.scenarios]
+    return markdown(("scenario", "goal", "bound", *(word for way in ways for word in (way, "met"))), rows)
 
 
 def cell(figure: Figure | None, digits: int) -> str:
@@ -114,18 +115,20 @@ def cell(figure: Figure | None, digits: int) -> str:
     return figure.text(digits) if figure.low != figure.high else f"{figure.median:,.{digits}f}"
 
 
-def _ratio_cell(results: Results, scenario: str, other: str, name: str) -> str:
-    ratio = results.ratio(scenario, OURS, other, name) if name in names.COMPARED else None
+def _ratio_cell(results: Results, scenario: str, contender: str, other: str, name: str) -> str:
+    ratio = results.ratio(scenario, contender, other, name) if name in names.COMPARED else None
     return "" if ratio is None else f"{ratio:.2f} ×"
 
 
-def _goal_row(results: Results, goal: Goal) -> Sequence[str]:
-    value = goal.measure(results)
-    bound = f"{'≤' if goal.at_most else '≥'} {goal.bound:g} {goal.unit}"
-    if value is None:
-        return goal.scenario, goal.what, bound, NOT_MEASURED, NOT_MEASURED
-    met = "yes" if goal.is_met_by(value) else "**no**"
-    return goal.scenario, goal.what, bound, f"{value:.{goal.digits}f}", met
+def _goal_row(results: Results, goal: Goal, ways: Sequence[str]) -> Sequence[str]:
+    row = [goal.scenario, goal.what, f"{'≤' if goal.at_most else '≥'} {goal.bound:g} {goal.unit}"]
+    for way in ways:
+        value = goal.measure(results, way)
+        if value is None:
+            row += [NOT_MEASURED, NOT_MEASURED]
+        else:
+            row += [f"{value:.{goal.digits}f}", "yes" if goal.is_met_by(value) else "**no**"]
+    return row
 
 
 def _failures(results: Results, scenario: str) -> Iterable[str]:

@@ -135,7 +135,7 @@ def full() -> dict[str, Scenario]:
     """By the word for ``--only``; ``two`` and ``long`` are run only when they are asked for."""
     return {
         "steady": Scenario(names.STEADY, (20,), steady(50.0, 6.0)),
-        "single": Scenario(names.SINGLE, (1,), steady(100.0, 6.0)),
+        "single": Scenario(names.SINGLE, (1,), steady(100.0, 6.0), without=(names.SHARED,)),
         "burst": Scenario(names.BURST, (4,), burst(25_000)),
         "idle": Scenario(
             names.IDLE,
@@ -152,6 +152,8 @@ def full() -> dict[str, Scenario]:
             WARM_UP_EACH_GROWING,
             most_rounds=1,
             only_ours=True,
+            # It takes two minutes.
+            without=(names.SHARED,),
         ),
         "long": Scenario(names.LONG, (50,), long(2.0, minutes=30), most_rounds=1, only_ours=True),
         "two": Scenario(names.TWO, (20,), steady(50.0, 6.0), only_ours=True, readers=2),

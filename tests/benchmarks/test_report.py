@@ -3,7 +3,7 @@ from pathlib import Path
 from tests.benchmarks import names
 from tests.benchmarks.contenders import Contender, Order, Running
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.names import NAIVE_PYTHON, NODE_BATCHED, NODE_REPLACED, OURS
+from tests.benchmarks.names import NAIVE_PYTHON, NODE_BATCHED, NODE_REPLACED, OURS, SHARED
 from tests.benchmarks.plan import turns
 from tests.benchmarks.report import goal_table, growth_table, scenario_table, table
 from tests.benchmarks.results import Failure, Results, Run, load, save
@@ -66,6 +66,26 @@ def test_goals_say_what_is_met_what_is_missed_and_what_is_not_known() -> None:
     assert cells(shown, names.BURST, "messages a second", f"≥ 1 × {NODE_BATCHED}") == ["1.03", "yes"]
     assert cells(shown, names.BURST, "messages a second", f"≥ 10 × {NODE_REPLACED}") == ["–", "–"]
     assert names.STEADY not in shown
+
+
+def test_both_ways_of_this_service_have_ratios_and_goals_of_their_own() -> None:
+    measured = results(
+        (names.BURST, OURS, {names.CPU: 54.0}),
+        (names.BURST, SHARED, {names.CPU: 27.0}),
+        (names.BURST, NODE_BATCHED, {names.CPU: 27.0}),
+    )
+
+    shown = scenario_table(measured, names.BURST)
+    assert cells(shown, "") == [OURS, f"to {NODE_BATCHED}", SHARED, f"to {NODE_BATCHED}", NODE_BATCHED]
+    assert cells(shown, names.CPU) == ["54.0", "2.00 ×", "27.0", "1.00 ×", "27.0"]
+    bound = f"≤ 1.04 × {NODE_BATCHED}"
+    assert cells(goal_table(measured), names.BURST, "CPU a message") == [
+        bound,
+        "2.00",
+        "**no**",
+        "1.00",
+        "yes",
+    ]
 
 
 def test_growth_has_a_column_for_each_size_and_goals_between_them() -> None:
