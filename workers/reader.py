@@ -41,7 +41,7 @@ LOOK_SECONDS = 0.5
 # Waking up costs more than reading a line: where readings follow each other so soon each waits for more.
 GATHER_SECONDS = 0.004
 # Where it is the only reader the producer need not gather then.
-GATHER_SHARED_SECONDS = 0.007
+GATHER_SHARED_SECONDS = 0.008
 # So many in a row; two may be chance, and waiting is one more wake-up.
 GATHER_AFTER_READINGS = 3
 
@@ -218,7 +218,9 @@ class Reader(SessionListener):
 
     def _gather(self) -> None:
         # Now, and not when the first line has come: that would be one more wake-up.
-        time.sleep(self._gather_seconds)
+        rest = self._read_at + self._gather_seconds - time.monotonic()
+        time.sleep(max(0.0, rest))
+        # What is here now follows soon.
         self._read_at = time.monotonic()
         before, self._readings_in_a_row = self._readings_in_a_row, 0
         self._dispatch(self._selector.select(0.0))
