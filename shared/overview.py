@@ -91,7 +91,7 @@ class Worker(msgspec.Struct):
     cpu_percent: float | None
     """Of one core, over the last seconds."""
     memory_bytes: int | None
-    """Resident."""
+    """What several share counts a part in each (PSS); all that is resident where the system tells no more."""
 
 
 class Delivery(msgspec.Struct):

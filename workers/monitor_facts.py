@@ -10,7 +10,7 @@ from shared.supervisord import Program
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process takes: per cent of one core over the last seconds, None at first; resident bytes."""
+    """What a process takes: per cent of one core over the last seconds, None at first; bytes."""
 
     cpu_percent: float | None
     memory_bytes: int

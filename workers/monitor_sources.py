@@ -21,6 +21,8 @@ from workers.monitor_facts import Facts, Usage, readers_of
 ANSWER_SECONDS = 3.0
 # While it starts some hundred readers it does nothing else for seconds.
 SILENT_SECONDS = 20.0
+# The kernel goes through all pages of a process for it: a third of a millisecond.
+MEMORY_A_LOOK = 25
 _Report = TypeVar("_Report")
 
 
@@ -38,6 +40,8 @@ class ProcessTable:
         self.usage: dict[int, Usage] = {}
         self._socket_path = socket_path
         self._processes: dict[int, psutil.Process] = {}
+        # Bytes by process id, what was measured first in front.
+        self._memory: dict[int, int] = {}
 
     def look(self) -> None:
         """Ask anew."""
@@ -50,6 +54,7 @@ class ProcessTable:
         self._answered_at = self._clock()
         usage = {}
         processes: dict[int, psutil.Process] = {}
+        due = set(list(self._memory)[:MEMORY_A_LOOK])
         for program in programs.values():
             if program.pid is None:
                 continue
@@ -61,12 +66,23 @@ class ProcessTable:
                 with process.oneshot():
                     # Over the time since the last look; the first one gives nothing.
                     cpu = process.cpu_percent(None)
-                    memory = process.memory_info().rss
+                if process is not known or program.pid in due:
+                    self._memory.pop(program.pid, None)
+                    self._memory[program.pid] = _memory_of(process)
             except psutil.Error:
                 continue
-            usage[program.pid] = Usage(cpu if process is known else None, memory)
+            usage[program.pid] = Usage(cpu if process is known else None, self._memory[program.pid])
         self._processes = processes
+        self._memory = {pid: memory for pid, memory in self._memory.items() if pid in usage}
         self.programs, self.usage = programs, usage
+
+
+def _memory_of(process: psutil.Process) -> int:
+    """In bytes; what several share counts a part in each, where the system tells that (Linux)."""
+    try:
+        return int(process.memory_full_info().pss)
+    except (psutil.AccessDenied, AttributeError):
+        return int(process.memory_info().rss)
 
 
 class Sources:

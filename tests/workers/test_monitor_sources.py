@@ -3,12 +3,62 @@
 import os
 from pathlib import Path
 
+import psutil
 import pytest
 
 from shared import supervisord
 from shared.errors import SupervisordUnavailable
 from shared.supervisord import Program
-from workers.monitor_sources import SILENT_SECONDS, ProcessTable
+from workers import monitor_sources
+from workers.monitor_sources import MEMORY_A_LOOK, SILENT_SECONDS, ProcessTable, _memory_of
+
+
+def test_memory_is_measured_in_turns_and_shared_pages_count_a_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+
+    def memory_of(process: psutil.Process) -> int:
+        measured.append(process.pid)
+        return _memory_of(process)
+
+    monkeypatch.setattr(monitor_sources, "_memory_of", memory_of)
+    # Forks that do nothing but wait share what they have.
+    readers, writers = zip(*(os.pipe() for _ in range(MEMORY_A_LOOK + 5)), strict=True)
+    pids = [_forked(reader, writers) for reader in readers]
+    try:
+        programs = [Program(f"p{pid}", "RUNNING", pid, 5.0, "") for pid in pids]
+        monkeypatch.setattr(supervisord, "programs", lambda _socket, _seconds: programs)
+        table = ProcessTable(tmp_path / "supervisor.sock")
+        table.look()
+        assert sorted(measured) == sorted(pids)
+        del measured[:]
+        table.look()
+        assert measured == pids[:MEMORY_A_LOOK]
+        table.look()
+        assert len(measured) == 2 * MEMORY_A_LOOK
+        assert set(measured) == set(pids)
+        resident = psutil.Process(pids[0]).memory_info().rss
+        assert table.usage[pids[0]].memory_bytes < resident / 4
+        programs = programs[1:]
+        table.look()
+        assert pids[0] not in table.usage
+    finally:
+        for descriptor in (*readers, *writers):
+            os.close(descriptor)
+        for pid in pids:
+            os.waitpid(pid, 0)
+
+
+def _forked(reader: int, writers: tuple[int, ...]) -> int:
+    """The process id of a fork that ends when the other ends of the pipe are closed."""
+    pid = os.fork()
+    if pid == 0:
+        for writer in writers:
+            os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+    return pid
 
 
 def test_a_supervisord_that_is_busy_for_a_moment_is_no_alarm(
