@@ -105,7 +105,7 @@ docs: setup
 
 soak: setup-dev
 	@$(BIN)/python -m workers.kafka_jars
-	@$(BIN)/python -m tests.soak --readers-per-channel $(READERS) --minutes $(MINUTES)
+	@$(BIN)/python -m tests.soak --readers-per-channel $(READERS) --minutes $(MINUTES) $(ARGS)
 
 soak-tokens: setup-dev
 	@$(BIN)/python -m workers.kafka_jars

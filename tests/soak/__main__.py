@@ -36,6 +36,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--channels", type=int, default=20, help="how many channels (20)")
     parser.add_argument("--per-second", type=float, default=20.0, help="messages a second and channel (20)")
     parser.add_argument("--readers-per-channel", type=int, default=2, choices=(1, 2), help="(2)")
+    parser.add_argument("--channels-per-reader", type=int, default=1, help="(1)")
     parser.add_argument("--seed", type=int, help="of the choice of faults; default: another each time")
     parser.add_argument("--no-faults", action="store_true", help="chat only")
     parser.add_argument("--only", metavar="TEXT", action="append", help="only faults with this in their name")
@@ -52,21 +53,22 @@ def _faults(arguments: argparse.Namespace) -> tuple[Fault, ...]:
     return found
 
 
-def _service(folder: Path, twitch: FakeTwitch, port: int, readers: int) -> Service:
+def _service(arguments: argparse.Namespace, folder: Path, twitch: FakeTwitch, port: int) -> Service:
     return Service(
         folder,
         TWITCH_IRC_URL=twitch.url,
         EMBEDDED_KAFKA_PORT=str(port),
         KAFKA_TOPIC_CHAT_MESSAGES=TOPIC,
         KAFKA_TOPIC_RETENTION_MS="-1",
-        READERS_PER_CHANNEL=str(readers),
+        READERS_PER_CHANNEL=str(arguments.readers_per_channel),
+        CHANNELS_PER_READER=str(arguments.channels_per_reader),
         MONITOR_PORT=str(free_port()),
     )
 
 
 def _soak(arguments: argparse.Namespace, folder: Path, twitch: FakeTwitch, seed: int) -> bool:
     port = free_port()
-    service = _service(folder, twitch, port, arguments.readers_per_channel)
+    service = _service(arguments, folder, twitch, port)
     channels = tuple(f"soak{number:03}" for number in range(1, arguments.channels + 1))
     stage = Stage(
         service, twitch, Ledger(channels), channels, arguments.readers_per_channel, random.Random(seed)
@@ -92,8 +94,9 @@ def _report(
     stage = run.stage
     print(
         f"\n{arguments.minutes:g} minutes, {arguments.channels} channels with {arguments.per_second:g} "
-        f"messages/s each, {arguments.readers_per_channel} reader(s) per channel, seed {seed}; the last "
-        f"message was in Kafka {run.settled_seconds:.0f} s after the end of the chat.\n"
+        f"messages/s each, {arguments.readers_per_channel} reader(s) per channel, "
+        f"{arguments.channels_per_reader} channel(s) per reader, seed {seed}; the last message "
+        f"was in Kafka {run.settled_seconds:.0f} s after the end of the chat.\n"
     )
     print(verdict_table(verdict), "\n")
     print(fault_table(stage.ledger.happened), "\n")

@@ -61,9 +61,9 @@ def _free(name: str) -> Callable[[Stage], bool]:
 def _signal_reader(stage: Stage, number: signal.Signals) -> str | None:
     channel = stage.chance.choice(stage.ready_channels())
     program = stage.a_reader(channel)
-    window = stage.away(channel)
+    windows = stage.away(channel)
     if not stage.signal(program, number):
-        stage.ledger.windows.remove(window)
+        stage.was_there(windows)
         return None
     return program
 

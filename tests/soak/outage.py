@@ -21,9 +21,9 @@ def may_kill_supervisord(stage: Stage) -> bool:
 def kill_supervisord(stage: Stage) -> str | None:
     """Kill it; what was hung goes on first, because a hung worker cannot end by itself."""
     stage.wake_hung()
-    window = stage.away(None)
+    (window,) = windows = stage.away(None)
     if not stage.signal("supervisord", signal.SIGKILL):
-        stage.ledger.windows.remove(window)
+        stage.was_there(windows)
         return None
     stage.outage_at = window.began
     stage.later(0.5, lambda: _start_again(stage, window.began + GONE_WITHIN_SECONDS))

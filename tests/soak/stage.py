@@ -12,6 +12,9 @@ from pathlib import Path
 
 import psutil
 
+from shared.channel_list import group_name, names_of_copies, reader_name
+from shared.paths import Paths
+from shared.reader_groups import Groups, numbers_by_login, read_groups
 from tests.fakes.fake_twitch import Connection, FakeTwitch
 from tests.processes.service import Service
 from tests.soak.ledger import Happened, Ledger, Window
@@ -97,16 +100,24 @@ class Stage:
             action()
         self.wake_hung()
 
-    def away(self, channel: str | None) -> Window:
+    def away(self, channel: str | None) -> list[Window]:
         """Note that a reader or connection of the channel goes now; None: those of all channels."""
         excuses = channel is None or self.readers == 1
-        window = Window(channel, time.monotonic(), excuses)
-        self.ledger.windows.append(window)
-        return window
+        at = time.monotonic()
+        gone = (None,) if channel is None else self._companions(channel)
+        windows = [Window(one, at, excuses) for one in gone]
+        self.ledger.windows += windows
+        return windows
+
+    def was_there(self, windows: list[Window]) -> None:
+        """Take back what was noted: nothing has gone."""
+        for window in windows:
+            self.ledger.windows.remove(window)
 
     def hold(self, channel: str, seconds: float) -> None:
-        """Leave the channel alone for so long."""
-        self._held[channel] = max(self._held.get(channel, 0.0), time.monotonic() + seconds)
+        """Leave the channel alone for so long, and those that share its reader."""
+        for one in self._companions(channel):
+            self._held[one] = max(self._held.get(one, 0.0), time.monotonic() + seconds)
 
     @property
     def outage(self) -> bool:
@@ -114,19 +125,23 @@ class Stage:
         return any(window.channel is None for window in self.ledger.open_windows())
 
     def ready_channels(self) -> list[str]:
-        """Channels that can do without one of their connections (1 reader: that have one at all)."""
+        """Channels that can do without one of their connections (1 reader: that have one at all).
+
+        So can those that share its reader.
+        """
         now = time.monotonic()
         open_now = {window.channel for window in self.ledger.open_windows()}
         if None in open_now:
             return []
-        return [
+        ready = {
             channel
             for channel in self.channels
             if channel not in open_now
             and self._held.get(channel, 0.0) <= now
             and self._settled(channel, now) >= self.readers
             and self._whole_in_memory(channel)
-        ]
+        }
+        return [one for one in self.channels if one in ready and ready.issuperset(self._companions(one))]
 
     def a_connection(self, channel: str) -> Connection | None:
         """One of the channel's connections; None when they have just gone."""
@@ -135,7 +150,19 @@ class Stage:
 
     def a_reader(self, channel: str) -> str:
         """The program name of one of the channel's readers."""
-        return self.chance.choice([f"reader-{channel}", f"reader-{channel}-2"][: self.readers])
+        number = numbers_by_login(self._groups()).get(channel)
+        first = reader_name(channel) if number is None else group_name(number)
+        return self.chance.choice(names_of_copies(first, self.readers))
+
+    def _groups(self) -> Groups:
+        return read_groups(Paths(self.service.folder).groups)
+
+    def _companions(self, channel: str) -> tuple[str, ...]:
+        """The channels of the soak that have the same reader, itself among them."""
+        for members in self._groups().values():
+            if channel in members:
+                return tuple(one for one in members if one in self.channels)
+        return (channel,)
 
     def signal(self, program: str, number: signal.Signals) -> bool:
         """Send a worker a signal; False when it is not there."""

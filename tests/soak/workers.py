@@ -11,6 +11,8 @@ from typing import Any
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
+from shared.channel_list import is_reader
+
 
 class SupervisordAway(Exception):
     """supervisord gives no answer, or refuses; it may be otherwise later."""
@@ -78,7 +80,7 @@ def measure(supervisor: Supervisor) -> dict[str, list[Measure]]:
     for name, pid in pids.items():
         one = _measure(pid) if pid else None
         if one is not None:
-            found["reader" if name.startswith("reader-") else name].append(one)
+            found["reader" if is_reader(name) else name].append(one)
     return found
 
 
