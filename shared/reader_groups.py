@@ -13,16 +13,20 @@ Groups = Mapping[int, tuple[str, ...]]
 """Logins by the number of their reader; the first number is 1."""
 
 
-def assign(logins: Iterable[str], before: Groups, size: int) -> dict[int, tuple[str, ...]]:
+def assign(
+    logins: Iterable[str], before: Groups, size: int, may_move: bool = True
+) -> dict[int, tuple[str, ...]]:
     """Give each channel a reader with at most ``size`` channels. Pure.
 
-    A channel that was there ``before`` stays where it is as long as there is room; others take the first free
-    places. Readers without a channel are left out.
+    A channel that was there ``before`` stays where it is, but for those that are too many there if they
+    ``may_move``; others take the first free places. Readers without a channel are left out.
     """
     wanted = dict.fromkeys(logins)
     groups: dict[int, list[str]] = {}
     for number, members in sorted(before.items()):
-        kept = [login for login in members if login in wanted][:size]
+        kept = [login for login in members if login in wanted]
+        if may_move:
+            del kept[size:]
         for login in kept:
             del wanted[login]
         groups[number] = kept
@@ -62,14 +66,18 @@ def write_groups(folder: Path, groups: Groups) -> None:
 
 
 class GroupFile:
-    """One reader's file, looked at again and again."""
+    """One reader's file, looked at again and again.
+
+    Somebody may edit it, and for a moment it is gone or empty: that says nothing. A reader without channels
+    is stopped.
+    """
 
     def __init__(self, folder: Path, number: int) -> None:
         self._path = _path(folder, number)
         self._signature: tuple[int, ...] | None = None
 
     def look(self) -> tuple[str, ...] | None:
-        """The reader's channels; None when they are the same as at the last look, or there is no file."""
+        """The reader's channels; None when they are the same as at the last look, or there are none."""
         try:
             found = self._path.stat()
             signature = found.st_mtime_ns, found.st_size, found.st_ino
@@ -79,7 +87,7 @@ class GroupFile:
         except OSError:
             return None
         self._signature = signature
-        return parse_channel_list(text, self._path.name).logins
+        return parse_channel_list(text, self._path.name).logins or None
 
 
 def _path(folder: Path, number: int) -> Path:

@@ -86,16 +86,25 @@ class StatusFile:
         """Write at the next ``update``, however short the last one is ago."""
         self._written_at = float("-inf")
 
-    def finish(self, report: Any) -> None:
-        """Write the last report: the program was stopped in order."""
-        self._write(msgspec.to_builtins(report), stopped=True)
+    def finish(self, report: Any) -> bool:
+        """Write the last report: the program was stopped in order. False when that was not possible."""
+        return self._write(msgspec.to_builtins(report), stopped=True)
 
-    def _write(self, content: dict[str, Any], stopped: bool) -> None:
+    def write_for(self, head: Head, report: Any) -> bool:
+        """Write what another program has told, as at that time. False when that was not possible."""
+        return self._replace(msgspec.to_builtins(head) | msgspec.to_builtins(report))
+
+    def _write(self, content: dict[str, Any], stopped: bool) -> bool:
         times = {"written": round(time.time(), 3), "written_monotonic": self._clock(), "stopped": stopped}
+        return self._replace(times | content)
+
+    def _replace(self, content: dict[str, Any]) -> bool:
         try:
-            replace_file(self._path, msgspec.json.encode(self._fixed | times | content))
+            replace_file(self._path, msgspec.json.encode(self._fixed | content))
         except OSError as error:
             logger.debug("{} could not be written: {}", self._path.name, error.strerror)
+            return False
+        return True
 
 
 def read_status(path: Path, kind: type[_Report]) -> Status[_Report] | None:

@@ -30,6 +30,7 @@ from shared.worker import run_worker
 
 PROGRAM = "channel-sync"
 LOOK_SECONDS = 0.5
+MEND_SECONDS = 10.0
 # Editors replace files, and for a moment there is none, or an empty one.
 EMPTY_COUNTS_AFTER_SECONDS = 2.0
 # supervisord answers other callers between the batches.
@@ -227,6 +228,7 @@ class ChannelSync:
         self._numbers: dict[str, int] = {}
         self._applied: tuple[str, ...] | None = None
         self._apply_at = 0.0
+        self._mend_at = 0.0
         self._backoff = Backoff(first=0.5, longest=10.0)
 
     def run(self, stop: Stop) -> None:
@@ -240,6 +242,9 @@ class ChannelSync:
             self._wanted = logins
             if logins != self._applied and now >= self._apply_at:
                 self._apply(logins)
+            elif self._groups and now >= self._mend_at:
+                self._mend_at = now + MEND_SECONDS
+                self._mend_groups()
             self._report()
             selector.select(LOOK_SECONDS)
         self._status.finish(self._content())
@@ -268,9 +273,27 @@ class ChannelSync:
     def _assign(self, logins: tuple[str, ...]) -> None:
         """Where readers have several channels, say which. Raises OSError."""
         size, folder = self._settings.channels_per_reader, self._paths.groups
-        self._groups = assign(logins, read_groups(folder), size) if size > 1 else {}
+        before = read_groups(folder) if size > 1 else {}
+        may_move = max(map(len, before.values()), default=0) <= size or not self._some_reader_runs()
+        self._groups = assign(logins, before, size, may_move) if size > 1 else {}
+        if not may_move:
+            # Two readers at once would have a channel, each with totals of its own.
+            logger.warning(
+                "some readers keep more than {} channels until the whole service is restarted", size
+            )
         self._numbers = numbers_by_login(self._groups)
         write_groups(folder, self._groups)
+
+    def _some_reader_runs(self) -> bool:
+        states = self._supervisord.states()
+        return any(is_reader(name) and info["pid"] for name, info in states.items())
+
+    def _mend_groups(self) -> None:
+        """Somebody may have edited the files, which readers follow."""
+        try:
+            write_groups(self._paths.groups, self._groups)
+        except OSError as error:
+            logger.warning("{} cannot be written: {}", self._paths.groups, error.strerror)
 
     def _bring_in_line(self, wanted: dict[str, Program]) -> None:
         folder = self._paths.programs

@@ -77,9 +77,12 @@ class Intake:
         total.gap_seconds += max(0, to_ms - from_ms) / 1000
         total.gap_until_ms = to_ms
 
-    def reject(self, raw: bytes, reason: str, count: int = 1) -> None:
-        """Count ``count`` lines that could not be read, one of them ``raw``; log once in a while."""
-        rejected = self._total_of("").rejected
+    def reject(self, raw: bytes, reason: str, count: int = 1, channel: str = "") -> None:
+        """Count ``count`` lines that could not be read, one of them ``raw``; log once in a while.
+
+        ``channel`` is the one that they name, empty for none.
+        """
+        rejected = self._total_of(channel).rejected
         rejected[reason] = rejected.get(reason, 0) + count
         self._rejected_unlogged += count
         # A flood of such lines must not become a flood of log lines.
@@ -93,7 +96,8 @@ class Intake:
         try:
             record = self._chat.read(line, received_ms)
         except LineRejected as error:
-            self.reject(repr(line).encode(), error.reason)
+            channel = line.params[0].lower().lstrip("#") if line.params else ""
+            self.reject(repr(line).encode(), error.reason, channel=channel)
             return
         if record is None:
             return

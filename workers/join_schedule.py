@@ -29,12 +29,17 @@ class JoinSchedule:
         self.wanted = frozenset(wanted)
         self._reserve = reserve
         self._channels = {channel: _Wanted() for channel in sorted(self.wanted)}
+        # The one that has a place at the gate which is still to come: the others take theirs after that, so
+        # that a connection that breaks leaves one place unused, and not one for each channel.
+        self._next = ""
 
     def want(self, wanted: Iterable[str]) -> None:
         """From here on these are wanted; what is known of those that stay counts on."""
         self.wanted = frozenset(wanted)
         known = self._channels
         self._channels = {channel: known.get(channel) or _Wanted() for channel in sorted(self.wanted)}
+        if self._next not in self.wanted:
+            self._next = ""
 
     def due(self, joined: set[str], now: float) -> tuple[list[str], float]:
         """The channels to ask for now, and the seconds until the next call makes sense."""
@@ -42,6 +47,7 @@ class JoinSchedule:
         wait = _NOTHING_DUE_SECONDS
         for channel, state in self._channels.items():
             if channel in joined:
+                self._forget_place(channel)
                 continue
             if state.answer_until is not None:
                 if now < state.answer_until:
@@ -49,10 +55,15 @@ class JoinSchedule:
                     continue
                 self.failed(channel, "no answer to the JOIN, does the channel exist?", now)
             if state.ask_at is None:
+                if self._next not in ("", channel):
+                    continue
+                self._next = channel
                 state.ask_at = self._reserve()
             if now < state.ask_at:
                 wait = min(wait, state.ask_at - now)
                 continue
+            if channel == self._next:
+                self._next = ""
             state.ask_at = None
             state.answer_until = now + ANSWER_SECONDS
             wait = min(wait, ANSWER_SECONDS)
@@ -62,9 +73,11 @@ class JoinSchedule:
     def joined(self, channel: str) -> None:
         """The channel let us in: its next failure is a new story."""
         self._channels[channel] = _Wanted()
+        self._forget_place(channel)
 
     def failed(self, channel: str, reason: str, now: float) -> None:
         """The channel did not let us in, or put us out; ask again after a pause."""
+        self._forget_place(channel)
         state = self._channels[channel]
         pause = state.backoff.next_seconds()
         state.answer_until = None
@@ -79,5 +92,10 @@ class JoinSchedule:
 
     def new_connection(self) -> None:
         """Ask for every channel anew: what the old connection was refused says nothing of this one."""
+        self._next = ""
         for state in self._channels.values():
             state.ask_at = state.answer_until = None
+
+    def _forget_place(self, channel: str) -> None:
+        if channel == self._next:
+            self._next = ""

@@ -66,7 +66,7 @@ class ProcessTable:
                 with process.oneshot():
                     # Over the time since the last look; the first one gives nothing.
                     cpu = process.cpu_percent(None)
-                if process is not known or program.pid in due:
+                if process is not known or program.pid in due or program.pid not in self._memory:
                     self._memory.pop(program.pid, None)
                     self._memory[program.pid] = _memory_of(process)
             except psutil.Error:

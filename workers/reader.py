@@ -28,7 +28,7 @@ from shared.worker import run_worker
 from workers.absence import Absence
 from workers.intake import Intake
 from workers.other_readers import OtherReaders
-from workers.predecessors import last_word_on
+from workers.predecessors import last_word_on, leave_to_others
 from workers.presence import Presence
 from workers.twitch_connection import TwitchConnection
 from workers.twitch_session import SessionListener, TwitchSession
@@ -68,16 +68,16 @@ class Reader(SessionListener):
         if group is not None:
             wanted = group.look() or ()
         self._wanted: frozenset[str] = frozenset()
-        # Those that are wanted no more, until all that was read of them is durable; since when, Unix ms.
-        self._leaving: dict[str, int] = {}
+        # Those that are wanted no more, until all that was read of them is durable.
+        self._leaving: set[str] = set()
         self._selector = selectors.DefaultSelector()
         self._waker = Waker()
         self._handoff = HandoffClient(
             paths.handoff_socket,
             paths.handoff_key,
             program,
-            # The channels of a group share it.
-            MAX_OUTBOX_BYTES * (settings.channels_per_reader if group is not None else 1),
+            # Not more: at a stop there are eight seconds to put all of it into the spool.
+            MAX_OUTBOX_BYTES * (1 if group is None else 2),
             needs_types=bool(settings.kafka_topic_chat_events),
         )
         self._program = program
@@ -103,6 +103,8 @@ class Reader(SessionListener):
         self._intake = Intake(settings, self._totals, self._handoff.put, self._reads_room)
         self._absence = Absence(settings, paths, self._totals, self._intake, self._others, self._waker.wake)
         self._session = TwitchSession(settings, paths, (), self, self._absence.take, self._waker.wake)
+        if group is not None:
+            leave_to_others(program, wanted, paths.status, copy)
         self._want(wanted)
 
     def run(self, stop: Stop) -> None:
@@ -151,23 +153,20 @@ class Reader(SessionListener):
         if wanted is not None and self._wanted != set(wanted):
             logger.info("the channels are {}", ", ".join(wanted) or "none")
             self._want(wanted)
-        if self._session.is_moving:
-            # What the new connection has heard is still to come.
-            return
-        oldest_ms = self._handoff.oldest_ms
-        for channel, left_ms in list(self._leaving.items()):
-            if oldest_ms is None or oldest_ms > left_ms:
-                self._let_go(channel)
+        # While the session moves what the new connection has heard is still to come.
+        if self._leaving and not self._session.is_moving:
+            pending = self._handoff.pending_by_channel()
+            for channel in sorted(self._leaving):
+                if not pending[channel]:
+                    self._let_go(channel)
 
     def _want(self, wanted: tuple[str, ...]) -> None:
         """Take up what is new, and leave what is wanted no more; what stays is not touched."""
         before, self._wanted = self._wanted, frozenset(wanted)
-        for channel in sorted(self._wanted - before):
-            # One that has not been let go yet has all that is known of it.
-            if self._leaving.pop(channel, None) is None:
-                self._take_up(channel)
-        for channel in before - self._wanted:
-            self._leaving[channel] = time.time_ns() // 1_000_000
+        # One that has not been let go yet has all that is known of it.
+        for channel in sorted(self._wanted - before - self._leaving):
+            self._take_up(channel)
+        self._leaving = (self._leaving | before) - self._wanted
         self._session.want(self._wanted)
 
     def _take_up(self, channel: str) -> None:
@@ -183,15 +182,15 @@ class Reader(SessionListener):
 
     def _let_go(self, channel: str) -> None:
         """Leave what is known of the channel to whoever reads it next, as a reader of its own would do."""
-        del self._leaving[channel]
         self._report()
-        total = self._totals.pop(channel)
-        del self._lost[channel], self._handoff.lost[channel]
+        own = StatusFile(self._status_folder, reader_name(channel, self._copy))
+        if not own.finish(ReaderReport("not joined", 0, {channel: self._totals[channel]})):
+            # On a full disk it is kept here.
+            return
+        self._leaving.remove(channel)
+        del self._totals[channel], self._lost[channel], self._handoff.lost[channel]
         self._presence.remove(channel)
         self._absence.remove(channel)
-        StatusFile(self._status_folder, reader_name(channel, self._copy)).finish(
-            ReaderReport("not joined", 0, {channel: total})
-        )
 
     def _reads_room(self, room_id: str) -> bool:
         joined = self._session.joined

@@ -29,8 +29,10 @@ ASLEEP_MS = 8_000
 _AWAKE = "awake"
 _CAPABILITIES = b"CAP REQ :twitch.tv/tags twitch.tv/commands\r\n"
 _READ_BYTES = 64 * 1024
-# Reads of one round: a flood must not keep the loop from handing off.
-_READS_A_ROUND = 4
+# A flood must not keep the loop from handing off.
+_BYTES_A_ROUND = 4 * _READ_BYTES
+# TLS gives one record at a time, which may hold a single line; each counts as so much.
+_BYTES_A_READ = 2 * 1024
 # What the library's dispatch is good for here; anything else would only cost.
 _FOR_THE_LIBRARY = frozenset({"PING", "001", "JOIN", "PART", "NOTICE", "ROOMSTATE", "366", "RECONNECT"})
 _LOGIN_REFUSALS = (
@@ -91,7 +93,8 @@ class _IrcConnection(irc.client.ServerConnection):  # type: ignore[misc]
 
     def process_data(self) -> None:
         """Read what has arrived, without blocking."""
-        for _ in range(_READS_A_ROUND):
+        left = _BYTES_A_ROUND
+        while left > 0:
             try:
                 data = self.socket.recv(_READ_BYTES)
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -102,6 +105,7 @@ class _IrcConnection(irc.client.ServerConnection):  # type: ignore[misc]
             if not data:
                 self.disconnect("closed by Twitch")
                 return
+            left -= max(len(data), _BYTES_A_READ)
             self.received_ms = received_ms = _now_ms()
             for line in self.splitter.feed(data):
                 if not self.take_line(line, received_ms):
@@ -257,8 +261,9 @@ class TwitchConnection:
         """Leave the channel: what is said there is told no more, and ``on_left`` neither."""
         if not self.online:
             return
-        self.channels.discard(channel)
-        self._leaving.add(channel)
+        if channel in self.channels:
+            self.channels.remove(channel)
+            self._leaving.add(channel)
         self._irc.part(f"#{channel}")
 
     def ping(self, text: str) -> None:

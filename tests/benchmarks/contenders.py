@@ -166,7 +166,7 @@ def contenders(checkouts: Sequence[Path] = ()) -> dict[str, Contender]:
     """All that can run here, with other checkouts of this service, each under the name of its folder."""
     found = {
         OURS: Contender(ours(), 3, is_ours=True),
-        SHARED: Contender(ours(CHANNELS_PER_READER=str(SHARED_CHANNELS)), 3, is_ours=True),
+        SHARED: Contender(ours(CHANNELS_PER_READER=str(SHARED_CHANNELS)), 2, is_ours=True),
     }
     for path in checkouts:
         found[path.name] = Contender(ours(path), 3, is_ours=True)

@@ -135,7 +135,7 @@ def full() -> dict[str, Scenario]:
     """By the word for ``--only``; ``two`` and ``long`` are run only when they are asked for."""
     return {
         "steady": Scenario(names.STEADY, (20,), steady(50.0, 6.0)),
-        "single": Scenario(names.SINGLE, (1,), steady(100.0, 6.0), without=(names.SHARED,)),
+        "single": Scenario(names.SINGLE, (1,), steady(100.0, 6.0), most_rounds=2, without=(names.SHARED,)),
         "burst": Scenario(names.BURST, (4,), burst(25_000)),
         "idle": Scenario(
             names.IDLE,

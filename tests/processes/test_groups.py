@@ -177,3 +177,64 @@ def test_status_counts_them_as_readers(service: Service, twitch: FakeTwitch) -> 
 
     # The monitor asks supervisord once in a while.
     wait_until(lambda: "2 of 2 readers run" in shown(), shown)
+
+
+def test_a_smaller_number_counts_from_the_next_start_and_totals_go_on(
+    service: Service, twitch: FakeTwitch, topic: KafkaReader
+) -> None:
+    channels = ("alpha", "beta", "gamma")
+    start(service, twitch, 3, *channels)
+    service.wait_running("readers-1", "channel-sync", "producer")
+    ids = {channel: {twitch.chat(channel, f"said in {channel}")} for channel in channels}
+    for channel in channels:
+        topic.wait_for_ids(channel, ids[channel])
+    wait_until(
+        lambda: all(channel_of(service, "readers-1", one).get("received") == 1 for one in channels),
+        service.logs,
+    )
+    # While they run no two readers shall have one channel, so nothing is moved.
+    env = service.folder / ".env"
+    del service.environment["CHANNELS_PER_READER"]
+    service.shut_down()
+    env.write_text("CHANNELS_PER_READER=3\n")
+    service.start()
+    for channel in channels:
+        twitch.wait_joined(channel)
+    service.wait_running("readers-1", "channel-sync")
+    running = service.pids()["readers-1"]
+    env.write_text("CHANNELS_PER_READER=2\n")
+    service.control("restart", "channel-sync")
+    wait_until(lambda: "until the whole service is restarted" in service.log("channel-sync"), service.logs)
+    service.set_channels(*channels, "delta")
+    twitch.wait_joined("delta")
+    assert service.pids()["readers-1"] == running
+    assert service.status_of("readers-1")["channels"].keys() == set(channels)
+    service.shut_down()
+    service.start()
+    for channel in (*channels, "delta"):
+        twitch.wait_joined(channel)
+        ids.setdefault(channel, set()).add(twitch.chat(channel, "again"))
+        topic.wait_for_ids(channel, ids[channel])
+
+    def received() -> dict[str, int]:
+        return {
+            channel: total.get("received", 0)
+            for program in ("readers-1", "readers-2")
+            for channel, total in service.status_of(program)["channels"].items()
+        }
+
+    wait_until(lambda: received() == {"alpha": 2, "beta": 2, "gamma": 2, "delta": 1}, lambda: str(received()))
+    assert [len(service.status_of(f"readers-{number}")["channels"]) for number in (1, 2)] == [2, 2]
+
+
+def test_a_file_that_somebody_has_edited_is_mended(service: Service, twitch: FakeTwitch) -> None:
+    start(service, twitch, 2, "alpha", "beta")
+    group = service.folder / "run" / "groups" / "1.txt"
+    # Empty it says nothing, and what is there too much is left again.
+    group.write_text("")
+    group.write_text("alpha\ngamma\n")
+    twitch.wait_joined("gamma")
+    twitch.wait_left("beta")
+    twitch.wait_joined("beta", timeout=20)
+    twitch.wait_left("gamma")
+    assert group.read_text() == "alpha\nbeta\n"

@@ -34,7 +34,9 @@ def test_new_ones_fill_the_first_free_places() -> None:
 
 
 def test_a_smaller_size_moves_only_what_has_no_room() -> None:
-    assert assign("abcd", {1: ("a", "b", "c"), 2: ("d",)}, 2) == {1: ("a", "b"), 2: ("d", "c")}
+    before = {1: ("a", "b", "c"), 2: ("d",)}
+    assert assign("abcd", before, 2) == {1: ("a", "b"), 2: ("d", "c")}
+    assert assign("abcde", before, 2, may_move=False) == {1: ("a", "b", "c"), 2: ("d", "e")}
 
 
 def test_what_is_written_is_read_and_what_is_the_same_is_not_touched(tmp_path: Path) -> None:
@@ -65,6 +67,16 @@ def test_a_file_is_told_of_once_and_again_when_it_is_another_one(tmp_path: Path)
     assert file.look() == ("b",)
     write_groups(tmp_path, {})
     assert file.look() is None
+
+
+def test_a_file_that_is_empty_for_a_moment_says_nothing(tmp_path: Path) -> None:
+    write_groups(tmp_path, {1: ("a",)})
+    file = GroupFile(tmp_path, 1)
+    assert file.look() == ("a",)
+    (tmp_path / "1.txt").write_text("")
+    assert file.look() is None
+    (tmp_path / "1.txt").write_text("a\nb\n")
+    assert file.look() == ("a", "b")
 
 
 @pytest.mark.parametrize("program", ["reader-xqc", "reader-xqc-2", "readers-7", "readers-7-2"])

@@ -67,6 +67,10 @@ def test_a_chat_line_that_cannot_be_read_is_counted_and_still_an_event() -> None
     desk = Desk(EVENTS)
     assert [kind for kind, _id in desk.take(":tmi.twitch.tv PRIVMSG #xqc :nobody says this")] == ["other"]
     assert desk.totals["xqc"].rejected == {"no_login": 1}
+    desk.take(":tmi.twitch.tv PRIVMSG #forsen :nobody says this")
+    desk.intake.reject(b"?", "malformed")
+    assert desk.totals["forsen"].rejected == {"no_login": 1}
+    assert desk.totals["xqc"].rejected == {"no_login": 1, "malformed": 1}
 
 
 def test_own_messages_are_left_out_of_both() -> None:

@@ -50,6 +50,27 @@ def test_memory_is_measured_in_turns_and_shared_pages_count_a_part(
             os.waitpid(pid, 0)
 
 
+def test_a_process_that_could_not_be_measured_is_measured_at_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = Program("monitor", "RUNNING", os.getpid(), 5.0, "")
+    monkeypatch.setattr(supervisord, "programs", lambda _socket, _seconds: [ours])
+    answers: list[int | Exception] = [psutil.AccessDenied(os.getpid()), 7_000_000]
+
+    def memory_of(_process: psutil.Process) -> int:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(monitor_sources, "_memory_of", memory_of)
+    table = ProcessTable(tmp_path / "supervisor.sock")
+    table.look()
+    assert table.usage == {}
+    table.look()
+    assert table.usage[os.getpid()].memory_bytes == 7_000_000
+
+
 def _forked(reader: int, writers: tuple[int, ...]) -> int:
     """The process id of a fork that ends when the other ends of the pipe are closed."""
     pid = os.fork()
