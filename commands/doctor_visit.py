@@ -2,6 +2,7 @@
 
 import selectors
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -99,17 +100,13 @@ class Visit(TwitchListener):
 
     def ask_to_join(self, channels: Iterable[str]) -> float:
         """Take the places for the JOINs; the seconds until the last one."""
-        farthest = time.monotonic()
-
-        def reserve() -> float:
-            nonlocal farthest
-            place = self.reserve("join")
-            farthest = max(farthest, place)
-            return place
-
-        self._schedule = JoinSchedule(channels, reserve)
+        wanted = tuple(channels)
+        places = deque(self.reserve("join") for _ in wanted)
+        farthest = max(places, default=0.0)
+        # Each is asked for once.
+        self._schedule = JoinSchedule(wanted, places.popleft)
         self._join()
-        return farthest - time.monotonic()
+        return max(0.0, farthest - time.monotonic())
 
     def wait_joined(self, seconds: float) -> dict[str, str]:
         """Wait until every channel has let us in or not; why not, by channel.
