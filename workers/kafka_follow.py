@@ -176,7 +176,10 @@ class KafkaFollower:
         if seen.partitions and self._topic_id is None:
             self._topic_id = seen.topic_id
         self._next |= dict.fromkeys(seen.partitions - self._next.keys(), 0)
-        wanted = {TopicPartition(self._topic, number): place for number, place in self._next.items()}
+        # While there is no topic nothing is asked for: of one that is made anew the broker would give what
+        # lies behind the place in the old one, before it tells of the new one.
+        places = self._next if seen.partitions else {}
+        wanted = {TopicPartition(self._topic, number): place for number, place in places.items()}
         if wanted.keys() != self._consumer.assignment():
             self._consumer.assign(list(wanted))
             for partition, place in wanted.items():
