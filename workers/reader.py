@@ -151,7 +151,7 @@ class Reader(SessionListener):
     def _follow(self, group: GroupFile) -> None:
         wanted = group.look()
         if wanted is not None and self._wanted != set(wanted):
-            logger.info("the channels are {}", ", ".join(wanted) or "none")
+            logger.info("the channels are {}", ", ".join(wanted))
             self._want(wanted)
         # While the session moves what the new connection has heard is still to come.
         if self._leaving and not self._session.is_moving:

@@ -91,9 +91,10 @@ class TwitchSession(TwitchListener):
     def want(self, wanted: Iterable[str]) -> None:
         """Have these channels joined from here on, and leave others. What stays is not touched."""
         self.has_changed = True
-        left = self._wanted - frozenset(wanted)
+        before = self._wanted
         self._schedule.want(wanted)
         self._wanted = self._schedule.wanted
+        left = before - self._wanted
         connections = self._connections()
         for connection in connections:
             for channel in sorted(left):

@@ -1,9 +1,11 @@
 """How much the producer takes in at a time, and from whom."""
 
+import gc
 import selectors
 import socket
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -59,6 +61,26 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     desk = Desk(tmp_path)
     yield desk
     desk.close()
+
+
+def test_what_only_the_collector_finds_goes_though_it_is_off(desk: Desk) -> None:
+    class Leaf:
+        def __init__(self) -> None:
+            self.itself = self
+
+    leaf = weakref.ref(Leaf())
+    gc.disable()
+    try:
+        desk.producer._round()
+        assert leaf() is None
+        leaf = weakref.ref(Leaf())
+        desk.producer._round()
+        assert leaf() is not None, "not at every round"
+        desk.producer._collect_at = 0.0
+        desk.producer._round()
+        assert leaf() is None
+    finally:
+        gc.enable()
 
 
 def test_what_many_readers_have_kept_is_not_taken_in_all_at_once(desk: Desk) -> None:
